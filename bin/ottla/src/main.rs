@@ -1,0 +1,2 @@
+//! The ottla daemon and tools.
+fn main() {}
