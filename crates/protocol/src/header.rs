@@ -1,0 +1,102 @@
+//! Request and response headers.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::protocol::StrBytes;
+
+use crate::api::Api;
+use crate::wire::{Reader, WireError, put_nullable_string};
+
+/// What precedes every request: who asks for what, and the number its answer must carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHeader {
+    /// Which API is asked for.
+    pub api_key: i16,
+    /// In which version.
+    pub api_version: i16,
+    /// The number that the response echoes.
+    pub correlation_id: i32,
+    /// The client's name for itself; quotas and metrics treat null as empty. A slice of the
+    /// request's frame: copy it to keep it longer than the request.
+    pub client_id: Option<StrBytes>,
+}
+
+/// Why a header was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The API is unknown, so that the header's own layout is.
+    #[error("Invalid api key: {0}")]
+    UnknownApi(i16),
+    /// The bytes end too early, or a length in them is wrong.
+    #[error("Error parsing request header. {0}")]
+    Malformed(#[from] WireError),
+}
+
+impl RequestHeader {
+    /// Reads a header and leaves `frame` at the request's body. The layout follows from the API
+    /// and version; a version that 3.9 does not have is read like the nearest one, so that the
+    /// caller sees it (ApiVersions must be answered even then).
+    pub fn decode(frame: &mut Bytes) -> Result<Self, HeaderError> {
+        let mut reader = Reader::new(frame.clone());
+        let api_key = reader.int16()?;
+        let api_version = reader.int16()?;
+        let correlation_id = reader.int32()?;
+        let api = Api::find(api_key).ok_or(HeaderError::UnknownApi(api_key))?;
+        let version = api.request_header_version(api_version);
+        let client_id = match version {
+            0 => None,
+            _ => reader.nullable_string_int16()?,
+        };
+        if version == 2 {
+            reader.skip_tagged_fields()?;
+        }
+        frame.advance(frame.len() - reader.remaining());
+        Ok(Self {
+            api_key,
+            api_version,
+            correlation_id,
+            client_id,
+        })
+    }
+
+    /// Writes the header in the layout of its API and version; an API that 3.9 does not know gets
+    /// the oldest layout with a client id.
+    pub fn encode(&self, out: &mut BytesMut) -> Result<(), WireError> {
+        let version =
+            Api::find(self.api_key).map_or(1, |api| api.request_header_version(self.api_version));
+        out.put_i16(self.api_key);
+        out.put_i16(self.api_version);
+        out.put_i32(self.correlation_id);
+        if version >= 1 {
+            put_nullable_string(out, self.client_id.as_deref())?;
+        }
+        if version >= 2 {
+            out.put_u8(0);
+        }
+        Ok(())
+    }
+
+    /// Writes the header of the response to this request.
+    pub fn encode_response_header(&self, out: &mut BytesMut) {
+        let version =
+            Api::find(self.api_key).map_or(0, |api| api.response_header_version(self.api_version));
+        out.put_i32(self.correlation_id);
+        if version >= 1 {
+            out.put_u8(0);
+        }
+    }
+}
+
+/// Reads a response's header and leaves `frame` at the body; answers the correlation id.
+pub fn decode_response_header(
+    api: &Api,
+    version: i16,
+    frame: &mut Bytes,
+) -> Result<i32, WireError> {
+    let mut reader = Reader::new(frame.clone());
+    let correlation_id = reader.int32()?;
+    if api.response_header_version(version) >= 1 {
+        reader.skip_tagged_fields()?;
+    }
+    frame.advance(frame.len() - reader.remaining());
+    Ok(correlation_id)
+}
