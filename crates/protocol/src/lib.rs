@@ -14,16 +14,20 @@
 
 pub mod api;
 mod api_list;
+pub mod fetch;
 pub mod guard;
 pub mod header;
+pub mod leader;
 pub mod message;
 pub mod part;
+pub mod produce;
 mod wire;
 
 pub use kafka_protocol;
 
 pub use api::{Api, ApiTable, keys};
 pub use header::{HeaderError, RequestHeader, decode_response_header};
+pub use leader::{LeaderIdAndEpoch, NodeEndpoint};
 pub use message::{
     DecodeError, EncodeError, decode_request, decode_request_as, decode_response, encode_request,
     encode_response,

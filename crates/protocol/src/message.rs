@@ -123,7 +123,7 @@ pub fn decode_response<R: Request>(
         .map_err(|error| DecodeError::Message(format!("{error:#}")))
 }
 
-fn supported(api_key: i16, version: i16) -> Result<&'static Api, DecodeError> {
+pub(crate) fn supported(api_key: i16, version: i16) -> Result<&'static Api, DecodeError> {
     Api::find(api_key)
         .filter(|api| api.has_version(version))
         .ok_or(DecodeError::UnsupportedVersion { api_key, version })
