@@ -1,1 +1,14 @@
-//! Harness.
+//! What the promises are checked with: brokers as child processes, stock tools and clients, and
+//! waiting with a deadline. Nothing here knows how a broker works inside.
+//!
+//! The tools are put in place by `scripts/test`, which says what is missing.
+
+pub mod broker;
+pub mod free_port;
+pub mod process;
+pub mod tool_server;
+pub mod tools;
+pub mod wait;
+
+pub use broker::Broker;
+pub use tool_server::{Output, ToolServer};

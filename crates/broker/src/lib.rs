@@ -1,1 +1,23 @@
-//! ottla-broker
+//! The broker: everything below it assembled. Handlers translate the wire's versions, drivers
+//! perform what the deciding crates decide, and the replica manager joins decisions to logs.
+//!
+//! What does not belong here: decisions (an `if` in a driver is a decision that leaked) and formats
+//! (wire, disk and znodes have crates of their own).
+//!
+//! Read in this order: [`broker`], `service`, `handlers`, [`metadata_cache`], `replica_manager`,
+//! `controller`, `group_coordinator`, `coordination`, `dynamic_config`.
+
+pub mod broker;
+pub mod clock;
+pub mod configs;
+pub mod controller;
+pub mod coordination;
+pub mod dynamic_config;
+pub mod group_coordinator;
+mod handlers;
+pub mod metadata_cache;
+pub mod producer_ids;
+pub mod replica_manager;
+mod service;
+
+pub use broker::{Broker, StartError};

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod java_hash;
 pub mod partition;
 pub mod time;
+pub mod topic_names;
 
 pub use broker::{Endpoint, LiveBroker, SecurityProtocol};
 pub use error_code::ErrorCode;

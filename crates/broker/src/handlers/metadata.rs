@@ -1,0 +1,237 @@
+//! Metadata (key 3, versions 0–12), answered from the metadata cache
+//! (`KafkaApis.handleTopicMetadataRequest`, `ZkMetadataCache.getPartitionMetadata`).
+
+use std::collections::BTreeSet;
+
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
+use kafka_protocol::protocol::StrBytes;
+use ottla_model::{BrokerId, ErrorCode, TopicId, TopicName};
+use ottla_network::RequestContext;
+
+use super::{authorized_operations, wire};
+use crate::broker::Broker;
+use crate::metadata_cache::{MetadataSnapshot, PartitionMetadata, TopicMetadata};
+use ottla_model::topic_names;
+
+/// What a version of the API tells about brokers and listeners that are missing.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    snapshot: &'a MetadataSnapshot,
+    listener: &'a str,
+    /// Version 0 leaves out replicas that cannot be reached and says so by an error.
+    hide_unavailable_replicas: bool,
+    /// From version 6 a missing listener has an error of its own.
+    tell_missing_listener: bool,
+}
+
+/// Answers the request. Topics that do not exist may be created on the way.
+pub(crate) async fn handle(
+    broker: &Broker,
+    context: &RequestContext,
+    request: MetadataRequest,
+) -> MetadataResponse {
+    let version = context.header.api_version;
+    let snapshot = broker.metadata_cache.snapshot();
+    let view = View {
+        snapshot: &snapshot,
+        listener: context.listener.as_str(),
+        hide_unavailable_replicas: version == 0,
+        tell_missing_listener: version >= 6,
+    };
+    if let Some(topics) = &request.topics
+        && version < 12
+        && topics.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_nil())
+    {
+        let topics = topics.iter().map(|topic| MetadataResponseTopic {
+            error_code: ErrorCode::InvalidRequest.code(),
+            name: Some(topic.name.clone().unwrap_or_default()),
+            ..unknown_operations()
+        });
+        return MetadataResponse {
+            topics: topics.collect(),
+            controller_id: wire::broker_id(BrokerId::NONE),
+            cluster_authorized_operations: authorized_operations::NOT_REQUESTED,
+            ..MetadataResponse::default()
+        };
+    }
+
+    let mut topics = match &request.topics {
+        None => all_topics(view),
+        Some(topics) if version == 0 && topics.is_empty() => all_topics(view),
+        Some(topics) => {
+            let ids: BTreeSet<TopicId> =
+                topics.iter().map(|t| wire::topic_id(t.topic_id)).filter(|id| !id.is_zero()).collect();
+            if ids.is_empty() {
+                let names: BTreeSet<TopicName> =
+                    topics.iter().flat_map(|t| &t.name).map(wire::topic_name).collect();
+                let create = request.allow_auto_topic_creation || version < 4;
+                by_name(broker, view, names, create).await
+            } else {
+                ids.into_iter().map(|id| by_id(view, id)).collect()
+            }
+        }
+    };
+
+    if version >= 8 && request.include_topic_authorized_operations {
+        for topic in &mut topics {
+            topic.topic_authorized_operations = authorized_operations::TOPIC;
+        }
+    }
+    let cluster_operations =
+        (8..=10).contains(&version) && request.include_cluster_authorized_operations;
+    MetadataResponse {
+        throttle_time_ms: 0,
+        brokers: brokers(view),
+        cluster_id: Some(wire::text(&broker.cluster_id)),
+        controller_id: wire::broker_id(snapshot.controller.unwrap_or(BrokerId::NONE)),
+        topics,
+        cluster_authorized_operations: if cluster_operations {
+            authorized_operations::CLUSTER
+        } else {
+            authorized_operations::NOT_REQUESTED
+        },
+        ..MetadataResponse::default()
+    }
+}
+
+fn brokers(view: View<'_>) -> Vec<MetadataResponseBroker> {
+    let reachable = view.snapshot.brokers.values().filter_map(|broker| {
+        let endpoint = broker.endpoint(view.listener)?;
+        Some(MetadataResponseBroker {
+            node_id: wire::broker_id(broker.id),
+            host: wire::text(&endpoint.host),
+            port: endpoint.port,
+            rack: broker.rack.as_deref().map(wire::text),
+            ..MetadataResponseBroker::default()
+        })
+    });
+    reachable.collect()
+}
+
+fn all_topics(view: View<'_>) -> Vec<MetadataResponseTopic> {
+    let names = view.snapshot.topic_names();
+    names
+        .iter()
+        .filter_map(|name| Some(existing(view, name, view.snapshot.topic(name.as_str())?)))
+        .collect()
+}
+
+fn by_id(view: View<'_>, id: TopicId) -> MetadataResponseTopic {
+    let known = view
+        .snapshot
+        .topic_name(id)
+        .and_then(|name| Some((name, view.snapshot.topic(name.as_str())?)));
+    match known {
+        Some((name, topic)) => existing(view, name, topic),
+        None => MetadataResponseTopic {
+            error_code: ErrorCode::UnknownTopicId.code(),
+            name: None,
+            topic_id: wire::uuid(id),
+            ..unknown_operations()
+        },
+    }
+}
+
+async fn by_name(
+    broker: &Broker,
+    view: View<'_>,
+    names: BTreeSet<TopicName>,
+    may_create: bool,
+) -> Vec<MetadataResponseTopic> {
+    let mut found = Vec::with_capacity(names.len());
+    let mut missing = Vec::new();
+    for name in names {
+        match view.snapshot.topic(name.as_str()) {
+            Some(topic) => found.push(existing(view, &name, topic)),
+            None => missing.push(name),
+        }
+    }
+    if missing.is_empty() {
+        return found;
+    }
+    let errors = if may_create && broker.configs.broker().auto_create_topics_enable {
+        broker.auto_create_topics(missing).await
+    } else {
+        missing
+            .into_iter()
+            .map(|name| {
+                let error = match topic_names::validate(name.as_str()) {
+                    Ok(()) => ErrorCode::UnknownTopicOrPartition,
+                    Err(_) => ErrorCode::InvalidTopicException,
+                };
+                (name, error)
+            })
+            .collect()
+    };
+    found.extend(errors.into_iter().map(|(name, error)| MetadataResponseTopic {
+        error_code: error.code(),
+        is_internal: name.is_internal(),
+        name: Some(wire::name(&name)),
+        ..unknown_operations()
+    }));
+    found
+}
+
+fn existing(view: View<'_>, name: &TopicName, topic: &TopicMetadata) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: ErrorCode::None.code(),
+        name: Some(wire::name(name)),
+        topic_id: topic.id.map(wire::uuid).unwrap_or_default(),
+        is_internal: name.is_internal(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|(index, partition)| partition_metadata(view, *index, partition))
+            .collect(),
+        ..unknown_operations()
+    }
+}
+
+fn partition_metadata(
+    view: View<'_>,
+    index: i32,
+    partition: &PartitionMetadata,
+) -> MetadataResponsePartition {
+    let reachable = |id: &BrokerId| {
+        view.snapshot.brokers.get(id).is_some_and(|b| b.endpoint(view.listener).is_some())
+    };
+    let visible = |ids: &[BrokerId]| -> Vec<_> {
+        ids.iter()
+            .filter(|id| !view.hide_unavailable_replicas || reachable(id))
+            .map(|id| wire::broker_id(*id))
+            .collect()
+    };
+    let state = &partition.state;
+    let replica_nodes = visible(&partition.replicas);
+    let isr_nodes = visible(&state.isr);
+    let (leader, error) = if reachable(&state.leader) {
+        let hidden = replica_nodes.len() < partition.replicas.len()
+            || isr_nodes.len() < state.isr.len();
+        (state.leader, if hidden { ErrorCode::ReplicaNotAvailable } else { ErrorCode::None })
+    } else if view.snapshot.is_alive(state.leader) && view.tell_missing_listener {
+        (BrokerId::NONE, ErrorCode::ListenerNotFound)
+    } else {
+        (BrokerId::NONE, ErrorCode::LeaderNotAvailable)
+    };
+    MetadataResponsePartition {
+        error_code: error.code(),
+        partition_index: index,
+        leader_id: wire::broker_id(leader),
+        leader_epoch: state.leader_epoch.0,
+        replica_nodes,
+        isr_nodes,
+        offline_replicas: partition.offline_replicas.iter().copied().map(wire::broker_id).collect(),
+        ..MetadataResponsePartition::default()
+    }
+}
+
+fn unknown_operations() -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        name: Some(StrBytes::default().into()),
+        topic_authorized_operations: authorized_operations::NOT_REQUESTED,
+        ..MetadataResponseTopic::default()
+    }
+}

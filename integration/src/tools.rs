@@ -1,0 +1,26 @@
+//! Where `scripts/test` puts the tools.
+
+use std::path::{Path, PathBuf};
+
+/// The repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Jars, virtual environments and modules of the clients under test.
+pub fn tools() -> PathBuf {
+    root().join("target/tools")
+}
+
+/// The broker under test: `OTTLA_BIN`, or the release build.
+pub fn ottla() -> PathBuf {
+    match std::env::var_os("OTTLA_BIN") {
+        Some(path) => path.into(),
+        None => root().join("target/release/ottla"),
+    }
+}
+
+/// The class path of a set of jars, for instance `kafka-3.9`.
+pub fn class_path(name: &str) -> String {
+    format!("{}/*", tools().join(name).display())
+}
