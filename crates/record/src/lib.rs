@@ -5,19 +5,37 @@
 //! decides by a clock of its own. Nothing in this crate panics or allocates by what its input
 //! claims; sizes are checked first and decompression takes a limit.
 //!
-//! Read in this order: [`batch`], [`batches`], [`record`], [`compression`].
+//! Read in this order: [`batch`], [`batches`], [`record`], [`records`], [`legacy`],
+//! [`compression`], [`builder`], [`control`], [`analysis`], [`validator`].
 
+pub mod analysis;
 pub mod batch;
 pub mod batches;
+pub mod builder;
 pub mod compression;
+pub mod control;
+pub mod legacy;
 pub mod record;
+pub mod records;
+mod skim;
+pub mod validator;
 mod varint;
 
+pub use analysis::{AnalysisError, AppendOrigin, BatchSetInfo, analyze};
 pub use batch::{
     BatchHeader, BatchPrefix, BatchView, CorruptBatch, HEADER_SIZE_UP_TO_MAGIC, LOG_OVERHEAD,
     Magic, NO_SEQUENCE, RECORD_BATCH_OVERHEAD, TimestampType, decrement_sequence,
     increment_sequence,
 };
 pub use batches::BatchIterator;
-pub use compression::{CompressionType, DecompressError};
+pub use builder::{BuildError, RecordBatchBuilder, SimpleRecord};
+pub use compression::{Compression, CompressionType, DecompressError};
+pub use control::{
+    ControlRecordType, EndTransactionMarker, TransactionResult, end_transaction_marker,
+};
 pub use record::{Headers, InvalidRecords, Record, RecordIterator};
+pub use records::{BatchRecords, DECOMPRESSED_SIZE_MAX, Records};
+pub use validator::{
+    AppendBytes, InvalidRecordCounts, RecordError, ValidatedRecords, ValidationConfig,
+    ValidationError, validate_and_assign,
+};
