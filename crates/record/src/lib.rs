@@ -15,11 +15,15 @@ pub mod builder;
 pub mod compression;
 pub mod control;
 pub mod legacy;
+pub mod legacy_builder;
 pub mod record;
 pub mod records;
 mod skim;
 pub mod validator;
 mod varint;
+
+#[cfg(test)]
+mod golden_tests;
 
 pub use analysis::{AnalysisError, AppendOrigin, BatchSetInfo, analyze};
 pub use batch::{
@@ -33,6 +37,7 @@ pub use compression::{Compression, CompressionType, DecompressError};
 pub use control::{
     ControlRecordType, EndTransactionMarker, TransactionResult, end_transaction_marker,
 };
+pub use legacy_builder::MessageSetBuilder;
 pub use record::{Headers, InvalidRecords, Record, RecordIterator};
 pub use records::{BatchRecords, DECOMPRESSED_SIZE_MAX, Records};
 pub use validator::{
