@@ -94,7 +94,9 @@ impl Reader {
 
     fn text(&mut self, length: usize) -> Result<String, DecodeError> {
         let taken = self.take(length)?;
-        std::str::from_utf8(&taken).map(str::to_owned).map_err(|_| DecodeError::NotUtf8)
+        std::str::from_utf8(&taken)
+            .map(str::to_owned)
+            .map_err(|_| DecodeError::NotUtf8)
     }
 
     /// A string with an int16 length, −1 for null.
@@ -151,13 +153,19 @@ impl Reader {
 
     /// Bytes with a varint length plus one, not null.
     pub fn compact_bytes(&mut self) -> Result<Bytes, DecodeError> {
-        let length = self.unsigned_varint()?.checked_sub(1).ok_or(DecodeError::Null)?;
+        let length = self
+            .unsigned_varint()?
+            .checked_sub(1)
+            .ok_or(DecodeError::Null)?;
         self.take(length as usize)
     }
 
     /// The varint count plus one of an array, see [`Self::array_count`].
     pub fn compact_array_count(&mut self, least_element_size: usize) -> Result<usize, DecodeError> {
-        let count = self.unsigned_varint()?.checked_sub(1).ok_or(DecodeError::Null)?;
+        let count = self
+            .unsigned_varint()?
+            .checked_sub(1)
+            .ok_or(DecodeError::Null)?;
         self.check_count(count as usize, least_element_size)
     }
 
@@ -253,8 +261,14 @@ mod tests {
 
     #[test]
     fn lengths_that_lie_are_refused_and_reserve_nothing() {
-        assert_eq!(reader(&[0x7f, 0xff, b'a']).string(), Err(DecodeError::Truncated));
-        assert_eq!(reader(&[0xff, 0xfe]).string(), Err(DecodeError::BadLength(-2)));
+        assert_eq!(
+            reader(&[0x7f, 0xff, b'a']).string(),
+            Err(DecodeError::Truncated)
+        );
+        assert_eq!(
+            reader(&[0xff, 0xfe]).string(),
+            Err(DecodeError::BadLength(-2))
+        );
         assert_eq!(reader(&[0xff, 0xff]).string(), Err(DecodeError::Null));
         assert_eq!(reader(&[0xff, 0xff]).nullable_string(), Ok(None));
         assert_eq!(reader(&[0, 1, 0xff]).string(), Err(DecodeError::NotUtf8));
@@ -262,14 +276,20 @@ mod tests {
             reader(&[0x7f, 0xff, 0xff, 0xff]).array_count(1),
             Err(DecodeError::BadLength(i64::from(i32::MAX)))
         );
-        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff]).bytes(), Err(DecodeError::BadLength(-1)));
+        assert_eq!(
+            reader(&[0xff, 0xff, 0xff, 0xff]).bytes(),
+            Err(DecodeError::BadLength(-1))
+        );
         assert_eq!(reader(&[0; 3]).int32(), Err(DecodeError::Truncated));
     }
 
     #[test]
     fn varints_end_after_five_bytes() {
         assert_eq!(reader(&[0xac, 0x02]).unsigned_varint(), Ok(300));
-        assert_eq!(reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).unsigned_varint(), Ok(u32::MAX));
+        assert_eq!(
+            reader(&[0xff, 0xff, 0xff, 0xff, 0x0f]).unsigned_varint(),
+            Ok(u32::MAX)
+        );
         assert!(reader(&[0xff; 6]).unsigned_varint().is_err());
     }
 

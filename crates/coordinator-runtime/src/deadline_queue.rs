@@ -15,7 +15,11 @@ pub struct DeadlineQueue<Key> {
 
 impl<Key> Default for DeadlineQueue<Key> {
     fn default() -> Self {
-        Self { by_time: BTreeSet::new(), by_key: BTreeMap::new(), scheduled: 0 }
+        Self {
+            by_time: BTreeSet::new(),
+            by_key: BTreeMap::new(),
+            scheduled: 0,
+        }
     }
 }
 
@@ -31,7 +35,9 @@ impl<Key: Ord + Clone> DeadlineQueue<Key> {
 
     /// Forgets the key's deadline; whether it had one.
     pub fn cancel(&mut self, key: &Key) -> bool {
-        let Some((at, sequence)) = self.by_key.remove(key) else { return false };
+        let Some((at, sequence)) = self.by_key.remove(key) else {
+            return false;
+        };
         self.by_time.remove(&(at, sequence, key.clone()))
     }
 

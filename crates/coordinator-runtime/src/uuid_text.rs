@@ -23,7 +23,13 @@ mod tests {
 
     #[test]
     fn random_bytes_become_a_version_4_uuid() {
-        assert_eq!(random_uuid_text([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        assert_eq!(random_uuid_text([0; 16]), "00000000-0000-4000-8000-000000000000");
+        assert_eq!(
+            random_uuid_text([0xff; 16]),
+            "ffffffff-ffff-4fff-bfff-ffffffffffff"
+        );
+        assert_eq!(
+            random_uuid_text([0; 16]),
+            "00000000-0000-4000-8000-000000000000"
+        );
     }
 }
