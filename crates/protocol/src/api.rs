@@ -24,6 +24,8 @@ pub mod keys {
     pub const FETCH: i16 = 1;
     pub const METADATA: i16 = 3;
     pub const CONTROLLED_SHUTDOWN: i16 = 7;
+    pub const JOIN_GROUP: i16 = 11;
+    pub const SYNC_GROUP: i16 = 14;
     pub const SASL_HANDSHAKE: i16 = 17;
     pub const API_VERSIONS: i16 = 18;
     pub const CREATE_TOPICS: i16 = 19;

@@ -1,0 +1,255 @@
+//! One connection: requests in, one at a time, responses out in the same order.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use ottla_protocol::{HeaderError, RequestHeader, keys};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::config::ServerConfig;
+use crate::frame::{FrameBuffer, InvalidReceive};
+use crate::quotas::ConnectionHandle;
+use crate::send::send_response;
+use crate::service::{ConnectionInfo, Outcome, RequestContext, Service};
+
+/// How often a quiet connection looks at its own age and gives memory back.
+const TICK: Duration = Duration::from_secs(10);
+
+/// Requests that only wait: when the client goes away or the broker stops while one is in work, its
+/// handler is dropped. All others run to their end, for they may be half done.
+const WAITING_APIS: [i16; 3] = [keys::FETCH, keys::JOIN_GROUP, keys::SYNC_GROUP];
+
+/// Why a connection ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    /// The client closed its end, or the connection broke.
+    #[error("disconnected")]
+    Disconnected,
+    /// Nothing came for `connections.max.idle.ms`.
+    #[error("idle for too long")]
+    Idle,
+    /// The broker stops, or makes room for another connection.
+    #[error("asked to close")]
+    Asked,
+    /// The handler asks for it and has said why.
+    #[error("closed by the handler")]
+    ByHandler,
+    #[error("{0}")]
+    Receive(#[from] InvalidReceive),
+    #[error("{0}")]
+    Header(#[from] HeaderError),
+    /// A request that cannot be served or read.
+    #[error("{0}")]
+    Request(String),
+    /// A handler panicked; the panic's own message has been printed.
+    #[error("the handler panicked")]
+    Panic,
+    #[error("{0}")]
+    Send(std::io::Error),
+}
+
+/// What one connection works with.
+pub(crate) struct Connection<S> {
+    pub(crate) service: Arc<S>,
+    pub(crate) config: Arc<ServerConfig>,
+    pub(crate) info: Arc<ConnectionInfo>,
+    pub(crate) handle: Arc<ConnectionHandle>,
+    /// The server's start: activity is noted relative to it.
+    pub(crate) epoch: Instant,
+    pub(crate) stream: TcpStream,
+}
+
+impl<S: Service> Connection<S> {
+    /// Serves the connection until it ends, and says in the log why if it ends badly.
+    pub(crate) async fn run(mut self) {
+        let end = self.serve().await;
+        let id = &self.info.connection_id;
+        match end {
+            End::Disconnected | End::Idle | End::Asked | End::ByHandler => {
+                tracing::debug!(connection = %id, reason = %end, "connection closed");
+            }
+            End::Receive(error) => {
+                let remote = crate::address::host_address(self.info.client_address.ip());
+                tracing::warn!(
+                    "Unexpected error from /{remote} (channelId={id}); closing connection: {error}"
+                );
+            }
+            End::Header(_) | End::Request(_) | End::Panic => {
+                tracing::error!("Closing socket for {id} because of error: {end}");
+                tracing::error!("Exception while processing request from {id}: {end}");
+            }
+            End::Send(error) => {
+                tracing::debug!(connection = %id, %error, "response could not be sent");
+            }
+        }
+        self.service.disconnected(&self.info);
+    }
+
+    async fn serve(&mut self) -> End {
+        let handle = Arc::clone(&self.handle);
+        let mut closing = pin!(handle.closing());
+        let mut tick = pin!(sleep_until(Instant::now() + self.tick()));
+        let mut frames = FrameBuffer::default();
+        loop {
+            let frame = match self
+                .next_frame(&mut frames, closing.as_mut(), tick.as_mut())
+                .await
+            {
+                Ok(frame) => frame,
+                Err(end) => return end,
+            };
+            let result = self
+                .handle_frame(frame, &mut frames, closing.as_mut())
+                .await;
+            if let Err(end) = result {
+                return end;
+            }
+        }
+    }
+
+    /// Waits for a request. A request that is there already is taken even if the tick is due, but
+    /// not when the connection is asked to end.
+    async fn next_frame(
+        &mut self,
+        frames: &mut FrameBuffer,
+        mut closing: Pin<&mut impl Future<Output = ()>>,
+        mut tick: Pin<&mut Sleep>,
+    ) -> Result<Bytes, End> {
+        loop {
+            if self.handle.is_closing() {
+                return Err(End::Asked);
+            }
+            if let Some(frame) = frames.next_frame(self.config.socket_request_max_bytes)? {
+                return Ok(frame);
+            }
+            tokio::select! {
+                biased;
+                read = frames.read_from(&mut self.stream) => match read {
+                    Ok(0) | Err(_) => return Err(End::Disconnected),
+                    Ok(_) => self.touch(),
+                },
+                () = closing.as_mut() => return Err(End::Asked),
+                () = tick.as_mut() => {
+                    let quiet = self.quiet_for();
+                    if quiet >= self.config.connections_max_idle {
+                        return Err(End::Idle);
+                    }
+                    if quiet >= TICK {
+                        frames.release_if_empty();
+                    }
+                    let left = self.config.connections_max_idle - quiet;
+                    tick.as_mut().reset(Instant::now() + left.min(self.tick()));
+                }
+            }
+        }
+    }
+
+    async fn handle_frame(
+        &mut self,
+        mut frame: Bytes,
+        frames: &mut FrameBuffer,
+        mut closing: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<(), End> {
+        let frame_size = frame.len();
+        let header = RequestHeader::decode(&mut frame)?;
+        self.check_served(&header)?;
+        let is_waiting = WAITING_APIS.contains(&header.api_key);
+        let context = RequestContext {
+            connection: Arc::clone(&self.info),
+            header,
+            frame_size,
+        };
+        let service = Arc::clone(&self.service);
+        let call = AssertUnwindSafe(service.call(context, frame)).catch_unwind();
+        let outcome = if is_waiting {
+            self.unless_gone(call, frames, closing.as_mut()).await?
+        } else {
+            call.await
+        };
+        match outcome.map_err(|_| End::Panic)? {
+            Outcome::Respond(response) => {
+                if !response.parts.is_empty() {
+                    let sent = send_response(&self.stream, response.parts).await;
+                    sent.map_err(End::Send)?;
+                    self.touch();
+                }
+                mute(response.throttle, closing).await
+            }
+            Outcome::NoResponse => Ok(()),
+            Outcome::Close => Err(End::ByHandler),
+            Outcome::Malformed(error) => Err(End::Request(error.to_string())),
+        }
+    }
+
+    /// Waits for a handler, but gives up on it when the client goes away or the connection is asked
+    /// to end. Requests that arrive meanwhile are read ahead up to a bound.
+    async fn unless_gone<T>(
+        &mut self,
+        call: impl Future<Output = T>,
+        frames: &mut FrameBuffer,
+        mut closing: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<T, End> {
+        let mut call = pin!(call);
+        loop {
+            tokio::select! {
+                biased;
+                result = call.as_mut() => return Ok(result),
+                read = frames.read_from(&mut self.stream), if frames.has_room_ahead() => match read {
+                    Ok(0) | Err(_) => return Err(End::Disconnected),
+                    Ok(_) => self.touch(),
+                },
+                () = closing.as_mut() => return Err(End::Asked),
+            }
+        }
+    }
+
+    /// Refuses APIs and versions that are not served. ApiVersions in an unknown version goes on to
+    /// its handler, which answers it.
+    fn check_served(&self, header: &RequestHeader) -> Result<(), End> {
+        let Some(api) = self.config.apis.served(header.api_key) else {
+            return Err(End::Request(format!(
+                "Received request with disabled API key {}",
+                header.api_key
+            )));
+        };
+        if api.key != keys::API_VERSIONS && !api.has_version(header.api_version) {
+            return Err(End::Request(format!(
+                "Received request for api with key {} ({}) and unsupported version {}",
+                api.key, api.name, header.api_version
+            )));
+        }
+        Ok(())
+    }
+
+    fn tick(&self) -> Duration {
+        TICK.min(self.config.connections_max_idle)
+    }
+
+    fn touch(&self) {
+        self.handle.touch(self.now_ms());
+    }
+
+    fn quiet_for(&self) -> Duration {
+        Duration::from_millis(self.now_ms().saturating_sub(self.handle.last_active_ms()))
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.epoch.elapsed().as_millis() as u64
+    }
+}
+
+/// Keeps the connection unread for the time that its client is throttled.
+async fn mute(throttle: Duration, closing: Pin<&mut impl Future<Output = ()>>) -> Result<(), End> {
+    if throttle.is_zero() {
+        return Ok(());
+    }
+    tokio::select! {
+        () = tokio::time::sleep(throttle) => Ok(()),
+        () = closing => Err(End::Asked),
+    }
+}

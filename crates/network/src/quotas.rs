@@ -1,0 +1,371 @@
+//! How many connections may be open, and how fast they may come (`ConnectionQuotas`).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::address::host_address;
+use crate::config::{ListenerConfig, ServerConfig};
+use crate::service::ListenerName;
+
+/// Seconds of creation rate that may come at once, as over Kafka's quota windows (11 of 1 s, the
+/// last one incomplete).
+const BURST_SECONDS: f64 = 10.0;
+
+/// An address has as many connections as it may.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Rejected connection from /{}, address already has the configured maximum of {max} connections.",
+    host_address(*.address)
+)]
+pub(crate) struct TooManyConnections {
+    address: IpAddr,
+    max: usize,
+}
+
+/// What others may do with a connection: see when it was last active, ask it to end.
+#[derive(Debug)]
+pub(crate) struct ConnectionHandle {
+    listener: ListenerName,
+    last_active_ms: AtomicU64,
+    closing: AtomicBool,
+    close: Notify,
+}
+
+impl ConnectionHandle {
+    /// Asks the connection to end once the request in work is answered.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.close.notify_one();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Ends when the connection is asked to end.
+    pub(crate) async fn closing(&self) {
+        while !self.is_closing() {
+            self.close.notified().await;
+        }
+    }
+
+    pub(crate) fn last_active_ms(&self) -> u64 {
+        self.last_active_ms.load(Ordering::Relaxed)
+    }
+
+    /// Notes traffic, at a time in milliseconds since the server's start.
+    pub(crate) fn touch(&self, now_ms: u64) {
+        self.last_active_ms.store(now_ms, Ordering::Relaxed);
+    }
+}
+
+/// The connections of all listeners, and their limits.
+#[derive(Debug)]
+pub(crate) struct ConnectionQuotas {
+    max_connections: usize,
+    max_per_ip: usize,
+    max_per_ip_overrides: BTreeMap<IpAddr, usize>,
+    protected: Option<ListenerName>,
+    state: Mutex<State>,
+    released: Notify,
+    emptied: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    total: usize,
+    by_listener: BTreeMap<ListenerName, usize>,
+    by_address: BTreeMap<IpAddr, usize>,
+    connections: BTreeMap<u64, Arc<ConnectionHandle>>,
+    broker_rate: CreationRate,
+    next_index: u64,
+}
+
+/// A place among the open connections; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    quotas: Arc<ConnectionQuotas>,
+    listener: ListenerName,
+    address: Option<IpAddr>,
+    index: u64,
+    pub(crate) handle: Arc<ConnectionHandle>,
+}
+
+impl ConnectionQuotas {
+    pub(crate) fn new(config: &ServerConfig, listeners: &[ListenerConfig]) -> Self {
+        let inter_broker = listeners.iter().find(|listener| listener.is_inter_broker);
+        Self {
+            max_connections: config.max_connections,
+            max_per_ip: config.max_connections_per_ip,
+            max_per_ip_overrides: config.max_connections_per_ip_overrides.clone(),
+            protected: inter_broker
+                .filter(|_| listeners.len() > 1)
+                .map(|listener| listener.name.clone()),
+            state: Mutex::new(State {
+                total: 0,
+                by_listener: BTreeMap::new(),
+                by_address: BTreeMap::new(),
+                connections: BTreeMap::new(),
+                broker_rate: CreationRate::new(config.max_connection_creation_rate),
+                next_index: 0,
+            }),
+            released: Notify::new(),
+            emptied: Notify::new(),
+        }
+    }
+
+    /// Waits until the listener may have one more connection, and takes the place. The listener of
+    /// the brokers may exceed the limit of all: then the connection of another listener that has
+    /// been quiet longest is closed for it.
+    pub(crate) async fn slot(
+        self: &Arc<Self>,
+        listener: &ListenerConfig,
+        listener_rate: &mut CreationRate,
+    ) -> Slot {
+        let slot = loop {
+            let released = self.released.notified();
+            if let Some(slot) = self.try_slot(listener) {
+                break slot;
+            }
+            released.await;
+        };
+        let now = Instant::now();
+        let mut wait = listener_rate.take(now);
+        if self.protected.as_ref() != Some(&listener.name) {
+            wait = wait.max(self.state.lock().broker_rate.take(now));
+        }
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        slot
+    }
+
+    fn try_slot(self: &Arc<Self>, listener: &ListenerConfig) -> Option<Slot> {
+        let mut state = self.state.lock();
+        let is_protected = self.protected.as_ref() == Some(&listener.name);
+        let on_listener = state.by_listener.get(&listener.name).copied().unwrap_or(0);
+        if on_listener >= listener.max_connections {
+            return None;
+        }
+        if state.total >= self.max_connections && !is_protected {
+            return None;
+        }
+        if state.total >= self.max_connections {
+            state.close_quietest(&listener.name);
+        }
+        state.total += 1;
+        *state.by_listener.entry(listener.name.clone()).or_default() += 1;
+        let index = state.next_index;
+        state.next_index += 1;
+        let handle = Arc::new(ConnectionHandle {
+            listener: listener.name.clone(),
+            last_active_ms: AtomicU64::new(u64::MAX),
+            closing: AtomicBool::new(false),
+            close: Notify::new(),
+        });
+        state.connections.insert(index, Arc::clone(&handle));
+        Some(Slot {
+            quotas: Arc::clone(self),
+            listener: listener.name.clone(),
+            address: None,
+            index,
+            handle,
+        })
+    }
+
+    /// Asks every connection to end.
+    pub(crate) fn close_all(&self) {
+        for handle in self.state.lock().connections.values() {
+            handle.close();
+        }
+    }
+
+    /// Waits until no connection is left.
+    pub(crate) async fn all_closed(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.state.lock().total == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+}
+
+impl State {
+    fn close_quietest(&self, except: &ListenerName) {
+        let quietest = self
+            .connections
+            .values()
+            .filter(|handle| handle.listener != *except && !handle.is_closing())
+            .min_by_key(|handle| handle.last_active_ms.load(Ordering::Relaxed));
+        if let Some(handle) = quietest {
+            handle.close();
+        }
+    }
+}
+
+impl Slot {
+    /// The connection's number, for its id.
+    pub(crate) fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Counts the connection to its client's address, if that may have one more.
+    pub(crate) fn count_address(&mut self, address: IpAddr) -> Result<(), TooManyConnections> {
+        let max = self
+            .quotas
+            .max_per_ip_overrides
+            .get(&address)
+            .copied()
+            .unwrap_or(self.quotas.max_per_ip);
+        let mut state = self.quotas.state.lock();
+        let count = state.by_address.entry(address).or_default();
+        *count += 1;
+        let too_many = *count > max;
+        drop(state);
+        self.address = Some(address);
+        if too_many {
+            return Err(TooManyConnections { address, max });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.quotas.state.lock();
+        state.total -= 1;
+        state.connections.remove(&self.index);
+        decrement(&mut state.by_listener, &self.listener);
+        if let Some(address) = self.address {
+            decrement(&mut state.by_address, &address);
+        }
+        let is_empty = state.total == 0;
+        drop(state);
+        // Each listener has one acceptor, and any of them may be the one that can go on.
+        self.quotas.released.notify_waiters();
+        if is_empty {
+            self.quotas.emptied.notify_waiters();
+        }
+    }
+}
+
+fn decrement<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+/// A limit on connections per second: a bucket of tokens.
+#[derive(Debug)]
+pub(crate) struct CreationRate {
+    per_second: f64,
+    tokens: f64,
+    filled: Option<Instant>,
+}
+
+impl CreationRate {
+    pub(crate) fn new(per_second: u32) -> Self {
+        let per_second = f64::from(per_second.max(1));
+        Self {
+            per_second,
+            tokens: per_second * BURST_SECONDS,
+            filled: None,
+        }
+    }
+
+    /// Takes one connection; answers how long to wait before it.
+    fn take(&mut self, now: Instant) -> Duration {
+        let elapsed = self.filled.map_or(0.0, |filled| {
+            now.saturating_duration_since(filled).as_secs_f64()
+        });
+        self.filled = Some(now);
+        self.tokens =
+            (self.tokens + elapsed * self.per_second).min(self.per_second * BURST_SECONDS) - 1.0;
+        Duration::from_secs_f64((-self.tokens / self.per_second).max(0.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ottla_protocol::ApiTable;
+
+    fn quotas(
+        max: usize,
+        per_ip: usize,
+    ) -> (Arc<ConnectionQuotas>, ListenerConfig, ListenerConfig) {
+        let mut config = ServerConfig::new(Arc::new(ApiTable::everything()));
+        config.max_connections = max;
+        config.max_connections_per_ip = per_ip;
+        config
+            .max_connections_per_ip_overrides
+            .insert([10, 0, 0, 9].into(), 0);
+        let brokers = ListenerConfig::plaintext("BROKERS", "", 0);
+        let clients = ListenerConfig {
+            is_inter_broker: false,
+            ..ListenerConfig::plaintext("CLIENTS", "", 0)
+        };
+        let quotas = ConnectionQuotas::new(&config, &[brokers.clone(), clients.clone()]);
+        (Arc::new(quotas), brokers, clients)
+    }
+
+    #[test]
+    fn a_full_broker_makes_clients_wait_and_brokers_push_the_quietest_client_out() {
+        let (quotas, brokers, clients) = quotas(2, 100);
+        let first = quotas.try_slot(&clients).unwrap();
+        let second = quotas.try_slot(&clients).unwrap();
+        first.handle.touch(20);
+        second.handle.touch(10);
+        assert!(quotas.try_slot(&clients).is_none());
+        let _broker = quotas.try_slot(&brokers).unwrap();
+        assert!(second.handle.is_closing());
+        assert!(!first.handle.is_closing());
+        drop(second);
+        assert!(quotas.try_slot(&clients).is_none());
+        drop(first);
+        assert!(quotas.try_slot(&clients).is_some());
+    }
+
+    #[test]
+    fn an_address_beyond_its_limit_is_refused_with_kafkas_words() {
+        let (quotas, _, clients) = quotas(100, 1);
+        let mut first = quotas.try_slot(&clients).unwrap();
+        let mut second = quotas.try_slot(&clients).unwrap();
+        first.count_address([10, 0, 0, 1].into()).unwrap();
+        let error = second.count_address([10, 0, 0, 1].into()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "Rejected connection from /10.0.0.1, address already has the configured maximum of 1 connections."
+        );
+        drop(second);
+        let mut denied = quotas.try_slot(&clients).unwrap();
+        assert!(denied.count_address([10, 0, 0, 9].into()).is_err());
+        drop(denied);
+        drop(first);
+        let mut again = quotas.try_slot(&clients).unwrap();
+        again.count_address([10, 0, 0, 1].into()).unwrap();
+    }
+
+    #[test]
+    fn connections_beyond_the_rate_wait() {
+        let start = Instant::now();
+        let mut rate = CreationRate::new(2);
+        for _ in 0..20 {
+            assert_eq!(rate.take(start), Duration::ZERO);
+        }
+        assert_eq!(rate.take(start), Duration::from_millis(500));
+        assert_eq!(rate.take(start + Duration::from_secs(60)), Duration::ZERO);
+    }
+}
