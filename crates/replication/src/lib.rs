@@ -21,6 +21,7 @@
 pub mod control;
 pub mod delayed;
 pub mod fetch_session;
+pub mod fetcher;
 pub mod isr;
 pub mod isr_manager;
 pub mod offsets;
