@@ -480,3 +480,6 @@ fn patched_header(
     header[CRC_OFFSET_V2..CRC_OFFSET_V2 + 4].copy_from_slice(&crc.to_be_bytes());
     header
 }
+
+#[cfg(test)]
+mod tests;
