@@ -264,7 +264,7 @@ mod tests {
         let one = r#"{"version":1,"host":"localhost","port":9092,"jmx_port":9999,"timestamp":"2233345666"}"#;
         let registration = BrokerRegistration::decode(one.as_bytes()).unwrap();
         let plain = endpoint("PLAINTEXT", "localhost", 9092, SecurityProtocol::Plaintext);
-        assert_eq!(registration.endpoints, [plain.clone()]);
+        assert_eq!(registration.endpoints, std::slice::from_ref(&plain));
         assert_eq!(registration.jmx_port, 9999);
 
         let two = r#"{"version":2,"host":"localhost","port":9092,"jmx_port":9999,"timestamp":"2233345666","endpoints":["PLAINTEXT://localhost:9092","SSL://host1:9093"]}"#;
