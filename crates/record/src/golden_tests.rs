@@ -16,6 +16,15 @@ fn hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
+/// The batches alone.
+pub(crate) fn java_batches() -> Vec<Vec<u8>> {
+    JAVA_BATCHES
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(_, data)| hex(data))
+        .collect()
+}
+
 fn value(index: usize, size: usize) -> Vec<u8> {
     (0..size)
         .map(|j| b'a' + ((j / 7 + index) % 13) as u8)
@@ -166,24 +175,6 @@ fn every_codec_and_format_survives_a_round_trip() {
             assert_eq!(index, 3, "{name}");
         }
     }
-}
-
-/// Writes what is built here to the file that the environment names, for Java to read.
-#[test]
-fn batches_for_java_to_read() {
-    let Ok(path) = std::env::var("OTTLA_RECORD_FOR_JAVA") else {
-        return;
-    };
-    let mut out = String::new();
-    for line in JAVA_BATCHES.lines() {
-        let (name, _) = line.split_once(' ').unwrap();
-        for size in [40, 50_000] {
-            let bytes = written_here(name, size).unwrap();
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            out += &format!("{name} {size} {hex}\n");
-        }
-    }
-    std::fs::write(path, out).unwrap();
 }
 
 /// The batch of this name as this crate builds it, with values of `size` bytes.

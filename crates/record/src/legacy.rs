@@ -14,6 +14,9 @@ const MAGIC_POSITION: usize = 4;
 const ATTRIBUTES_POSITION: usize = 5;
 const TIMESTAMP_POSITION: usize = 6;
 
+/// The key and the value of a message, `None` for null.
+pub type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
 /// One message of a set, as stored: the bytes from its checksum on, with nothing checked but that
 /// there are at least 14.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -83,7 +86,7 @@ impl<'a> LegacyMessage<'a> {
     ///
     /// # Errors
     /// Their lengths do not fit into the message.
-    pub fn key_and_value(&self) -> Result<(Option<&'a [u8]>, Option<&'a [u8]>), InvalidRecords> {
+    pub fn key_and_value(&self) -> Result<KeyAndValue<'a>, InvalidRecords> {
         let start = match self.magic() {
             0 => TIMESTAMP_POSITION,
             _ => TIMESTAMP_POSITION + 8,

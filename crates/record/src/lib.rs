@@ -22,6 +22,11 @@ mod skim;
 pub mod validator;
 mod varint;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
+#[cfg(test)]
+mod batch_tests;
 #[cfg(test)]
 mod golden_tests;
 

@@ -153,7 +153,7 @@ pub fn validate_and_assign(
     origin: AppendOrigin,
     leader_epoch: LeaderEpoch,
 ) -> Result<ValidatedRecords, ValidationError> {
-    let source = survey(&input, config)?;
+    let source = survey(&input)?;
     let validation = Validation {
         config,
         origin,
@@ -179,8 +179,8 @@ struct Survey<'a> {
     all_v2: bool,
 }
 
-fn survey<'a>(input: &'a [u8], config: &ValidationConfig) -> Result<Survey<'a>, ValidationError> {
-    let mut survey: Option<Survey<'a>> = None;
+fn survey(input: &[u8]) -> Result<Survey<'_>, ValidationError> {
+    let mut survey: Option<Survey<'_>> = None;
     let mut count = 0;
     for batch in BatchIterator::new(input) {
         let batch = batch?;
@@ -200,10 +200,9 @@ fn survey<'a>(input: &'a [u8], config: &ValidationConfig) -> Result<Survey<'a>, 
         .ok_or_else(|| ValidationError::invalid_record("Record batch has no batches at all"))?;
     let one_only = survey.first.magic == Magic::V2 || survey.codec != CompressionType::None;
     if one_only && count > 1 {
-        return Err(ValidationError::invalid_record(format!(
-            "Compressed outer record has more than one batch in topic partition {}",
-            config.topic_partition
-        )));
+        return Err(ValidationError::invalid_record(
+            "Compressed outer record has more than one batch",
+        ));
     }
     Ok(survey)
 }
