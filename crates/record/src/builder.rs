@@ -49,6 +49,9 @@ pub enum BuildError {
     /// A timestamp below −1.
     #[error("Invalid negative timestamp {0}")]
     NegativeTimestamp(Timestamp),
+    /// A producer id without an epoch or a sequence number, or a transaction without a producer.
+    #[error("Invalid producer state: {0}")]
+    ProducerState(&'static str),
     /// A key, value or batch of 2 GiB or more.
     #[error("record or batch is larger than 2147483647 bytes")]
     TooLarge,
@@ -282,8 +285,9 @@ impl RecordBatchBuilder {
     /// The finished batch; no bytes at all without records.
     ///
     /// # Errors
-    /// Compression failed, or the batch is too large.
+    /// The producer's state is incomplete, compression failed, or the batch is too large.
     pub fn build(mut self) -> Result<Bytes, BuildError> {
+        self.check_producer_state()?;
         if self.count == 0 {
             return Ok(Bytes::new());
         }
@@ -299,6 +303,19 @@ impl RecordBatchBuilder {
         }
         seal(&header, &mut self.buffer);
         Ok(self.buffer.into())
+    }
+
+    fn check_producer_state(&self) -> Result<(), BuildError> {
+        let transactional = self.flags & TRANSACTIONAL_MASK != 0;
+        let control = self.flags & CONTROL_MASK != 0;
+        let problem = if self.producer_id == ProducerId::NONE {
+            transactional.then_some("transactional without a producer id")
+        } else if self.producer_epoch == ProducerEpoch::NONE {
+            Some("negative producer epoch")
+        } else {
+            (self.base_sequence < 0 && !control).then_some("negative sequence number")
+        };
+        problem.map_or(Ok(()), |problem| Err(BuildError::ProducerState(problem)))
     }
 
     fn compress(&mut self) -> Result<(), BuildError> {

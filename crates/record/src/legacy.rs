@@ -87,30 +87,44 @@ impl<'a> LegacyMessage<'a> {
     /// # Errors
     /// Their lengths do not fit into the message.
     pub fn key_and_value(&self) -> Result<KeyAndValue<'a>, InvalidRecords> {
-        let start = match self.magic() {
-            0 => TIMESTAMP_POSITION,
-            _ => TIMESTAMP_POSITION + 8,
-        };
-        let mut rest = self
-            .bytes
-            .get(start..)
-            .ok_or_else(InvalidRecords::structure)?;
+        let mut rest = self.sized_fields()?;
         let key = take_sized(&mut rest)?;
         let value = take_sized(&mut rest)?;
         Ok((key, value))
     }
+
+    /// Whether there is a key, by its length alone.
+    ///
+    /// # Errors
+    /// The message is too short for the length.
+    pub(crate) fn has_key(&self) -> Result<bool, InvalidRecords> {
+        let fields = self.sized_fields()?;
+        let (size, _) = fields.split_first_chunk::<4>().ok_or_else(unreadable)?;
+        Ok(i32::from_be_bytes(*size) >= 0)
+    }
+
+    fn sized_fields(&self) -> Result<&'a [u8], InvalidRecords> {
+        let start = match self.magic() {
+            0 => TIMESTAMP_POSITION,
+            _ => TIMESTAMP_POSITION + 8,
+        };
+        self.bytes.get(start..).ok_or_else(unreadable)
+    }
 }
 
 fn take_sized<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, InvalidRecords> {
-    let malformed = InvalidRecords::structure;
-    let (size, tail) = rest.split_first_chunk::<4>().ok_or_else(malformed)?;
+    let (size, tail) = rest.split_first_chunk::<4>().ok_or_else(unreadable)?;
     let Ok(length) = usize::try_from(i32::from_be_bytes(*size)) else {
         *rest = tail;
         return Ok(None);
     };
-    let (taken, tail) = tail.split_at_checked(length).ok_or_else(malformed)?;
+    let (taken, tail) = tail.split_at_checked(length).ok_or_else(unreadable)?;
     *rest = tail;
     Ok(Some(taken))
+}
+
+fn unreadable() -> InvalidRecords {
+    InvalidRecords::Unreadable("lengths in a message exceed the message".to_owned())
 }
 
 /// The messages of one magic 0 or 1 batch: the message itself, or those in the compressed set it

@@ -15,6 +15,9 @@ pub enum InvalidRecords {
     /// An inner message of a compressed legacy set, or its framing, is damaged.
     #[error("{0}")]
     Corrupt(String),
+    /// The lengths in a magic 0 or 1 message do not fit it; Kafka has no code for that.
+    #[error("{0}")]
+    Unreadable(String),
     /// The compressed data is damaged.
     #[error("Failed to decompress record stream")]
     Decompression(#[from] crate::compression::DecompressError),
@@ -37,7 +40,9 @@ impl InvalidRecords {
         match self {
             Self::Malformed(_) => ErrorCode::InvalidRecord,
             Self::Corrupt(_) => ErrorCode::CorruptMessage,
-            Self::Decompression(_) | Self::Codec(_) => ErrorCode::UnknownServerError,
+            Self::Unreadable(_) | Self::Decompression(_) | Self::Codec(_) => {
+                ErrorCode::UnknownServerError
+            }
         }
     }
 }

@@ -293,11 +293,11 @@ pub(super) fn check_legacy(
             counts,
         });
     }
-    let (key, _) = message.key_and_value()?;
+    let has_key = message.has_key()?;
     let facts = Facts {
         offset: record.offset,
         timestamp: record.timestamp,
-        has_key: key.is_some(),
+        has_key,
     };
     Ok(checks.check_facts(facts, || describe_legacy(batch, record)))
 }
