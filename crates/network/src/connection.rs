@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use ottla_protocol::{HeaderError, RequestHeader, keys};
+use ottla_protocol::{Api, HeaderError, RequestHeader, keys};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::config::ServerConfig;
 use crate::frame::{FrameBuffer, InvalidReceive};
 use crate::quotas::ConnectionHandle;
-use crate::send::send_response;
+use crate::send::send_parts;
 use crate::service::{ConnectionInfo, Outcome, RequestContext, Service};
 
 /// How often a quiet connection looks at its own age and gives memory back.
@@ -174,7 +174,7 @@ impl<S: Service> Connection<S> {
         match outcome.map_err(|_| End::Panic)? {
             Outcome::Respond(response) => {
                 if !response.parts.is_empty() {
-                    let sent = send_response(&self.stream, response.parts).await;
+                    let sent = send_parts(&self.stream, response.parts).await;
                     sent.map_err(End::Send)?;
                     self.touch();
                 }
@@ -211,19 +211,18 @@ impl<S: Service> Connection<S> {
     /// Refuses APIs and versions that are not served. ApiVersions in an unknown version goes on to
     /// its handler, which answers it.
     fn check_served(&self, header: &RequestHeader) -> Result<(), End> {
-        let Some(api) = self.config.apis.served(header.api_key) else {
-            return Err(End::Request(format!(
-                "Received request with disabled API key {}",
-                header.api_key
-            )));
-        };
-        if api.key != keys::API_VERSIONS && !api.has_version(header.api_version) {
-            return Err(End::Request(format!(
-                "Received request for api with key {} ({}) and unsupported version {}",
-                api.key, api.name, header.api_version
-            )));
+        let api = self.config.apis.served(header.api_key);
+        let is_enabled = api.is_some_and(|api| {
+            api.key == keys::API_VERSIONS || api.has_version(header.api_version)
+        });
+        if is_enabled {
+            return Ok(());
         }
-        Ok(())
+        let name = Api::find(header.api_key).map_or_else(String::new, Api::enum_name);
+        Err(End::Request(format!(
+            "Received request api key {name} with version {} which is not enabled",
+            header.api_version
+        )))
     }
 
     fn tick(&self) -> Duration {

@@ -1,4 +1,4 @@
-//! Requests off a socket: an int32 length, then as many bytes.
+//! Requests and responses off a socket: an int32 length, then as many bytes.
 
 use std::io;
 
@@ -16,22 +16,29 @@ const READ_AHEAD_MAX: usize = 64 << 10;
 
 /// The length prefix cannot be true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidReceive {
+pub enum InvalidReceive {
+    /// It is negative.
     #[error("Invalid receive (size = {0})")]
     Negative(i32),
+    /// It is larger than the limit.
     #[error("Invalid receive (size = {size} larger than {max})")]
-    TooLarge { size: usize, max: usize },
+    TooLarge {
+        /// The announced size.
+        size: usize,
+        /// The limit.
+        max: usize,
+    },
 }
 
 /// Bytes that have come and are not yet taken as requests.
 #[derive(Debug, Default)]
-pub(crate) struct FrameBuffer {
+pub struct FrameBuffer {
     buffer: BytesMut,
 }
 
 impl FrameBuffer {
     /// Takes the next request if all of it is there, without its length prefix.
-    pub(crate) fn next_frame(&mut self, max: usize) -> Result<Option<Bytes>, InvalidReceive> {
+    pub fn next_frame(&mut self, max: usize) -> Result<Option<Bytes>, InvalidReceive> {
         let Some(size) = self.next_size(max)? else {
             return Ok(None);
         };
@@ -48,10 +55,7 @@ impl FrameBuffer {
 
     /// Reads once; answers the number of bytes, 0 at the end of the stream. Dropping the future
     /// loses nothing.
-    pub(crate) async fn read_from(
-        &mut self,
-        stream: &mut (impl AsyncRead + Unpin),
-    ) -> io::Result<usize> {
+    pub async fn read_from(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         if self.buffer.capacity() - self.buffer.len() < READ_SIZE / 2 && self.is_between_frames() {
             self.buffer.reserve(READ_SIZE);
         }
@@ -59,12 +63,12 @@ impl FrameBuffer {
     }
 
     /// Whether another read would stay within what may be read ahead.
-    pub(crate) fn has_room_ahead(&self) -> bool {
+    pub fn has_room_ahead(&self) -> bool {
         self.buffer.len() < READ_AHEAD_MAX
     }
 
     /// Gives back a large buffer that holds nothing.
-    pub(crate) fn release_if_empty(&mut self) {
+    pub fn release_if_empty(&mut self) {
         if self.buffer.is_empty() && self.buffer.capacity() > KEEP_MAX {
             self.buffer = BytesMut::new();
         }

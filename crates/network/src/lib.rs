@@ -17,9 +17,9 @@
 pub mod address;
 pub mod config;
 mod connection;
-mod frame;
+pub mod frame;
 mod quotas;
-mod send;
+pub mod send;
 pub mod server;
 pub mod service;
 #[cfg(test)]

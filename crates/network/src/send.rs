@@ -1,4 +1,4 @@
-//! Responses onto a socket: memory by vectored sends, file ranges by sendfile.
+//! Frames onto a socket: memory by vectored sends, file ranges by sendfile.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -16,11 +16,12 @@ const SLICES_MAX: usize = 64;
 /// The most of a file that is sent, or brought into the page cache, in one go.
 const RANGE_MAX: usize = 1 << 20;
 
-/// Sends the length prefix and the parts in order.
-pub(crate) async fn send_response(stream: &TcpStream, parts: Vec<Part>) -> io::Result<()> {
+/// Sends one frame: the length prefix and the parts in order. A future that is dropped before its
+/// end leaves half a frame behind: the connection must be closed then.
+pub async fn send_parts(stream: &TcpStream, parts: Vec<Part>) -> io::Result<()> {
     let size: usize = parts.iter().map(Part::len).sum();
     let prefix = i32::try_from(size)
-        .map_err(|_| io::Error::other(format!("response of {size} bytes is too large")))?;
+        .map_err(|_| io::Error::other(format!("frame of {size} bytes is too large")))?;
     let mut pending = vec![Bytes::copy_from_slice(&prefix.to_be_bytes())];
     for part in parts {
         match part {

@@ -44,6 +44,18 @@ impl Api {
         Some(&APIS[index])
     }
 
+    /// The name in capitals, as Kafka's `ApiKeys` prints it: `LIST_OFFSETS`.
+    pub fn enum_name(&self) -> String {
+        let mut text = String::with_capacity(self.name.len() + 6);
+        for letter in self.name.chars() {
+            if letter.is_ascii_uppercase() && !text.is_empty() {
+                text.push('_');
+            }
+            text.push(letter.to_ascii_uppercase());
+        }
+        text
+    }
+
     /// Whether a version lies in the advertised range.
     pub fn has_version(&self, version: i16) -> bool {
         (self.min_version..=self.max_version).contains(&version)
@@ -142,6 +154,14 @@ mod tests {
         assert_eq!(range(2), Some((0, 9)));
         assert_eq!(range(keys::METADATA), Some((0, 12)));
         assert_eq!(range(keys::API_VERSIONS), Some((0, 4)));
+    }
+
+    #[test]
+    fn enum_names_are_kafkas() {
+        let name = |key| Api::find(key).unwrap().enum_name();
+        assert_eq!(name(2), "LIST_OFFSETS");
+        assert_eq!(name(4), "LEADER_AND_ISR");
+        assert_eq!(name(23), "OFFSET_FOR_LEADER_EPOCH");
     }
 
     #[test]
