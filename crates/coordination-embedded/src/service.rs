@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use ottla_coordination::event::WatchEvent;
 use ottla_coordination::tree::{Transaction, Tree};
 use ottla_coordination::{
-    Coordination, Error, Event, EventSink, OpenError, Request, RequestId, SessionEvent,
+    Coordination, Error, Event, EventSink, OpenError, Reply, Request, RequestId, SessionEvent,
 };
 use ottla_model::Timestamp;
 
@@ -43,8 +43,7 @@ enum Command {
     },
     Submit {
         session_id: i64,
-        sink: Arc<EventSink>,
-        id: RequestId,
+        ticket: Ticket,
         request: Request,
     },
     Close {
@@ -56,6 +55,28 @@ enum Command {
         expired: SyncSender<()>,
     },
     Stop,
+}
+
+/// A request's right to one answer. Whoever drops it unanswered (a queue whose reader has ended)
+/// answers that the session is gone.
+struct Ticket(Option<(Arc<EventSink>, RequestId)>);
+
+impl Ticket {
+    fn answer(mut self, result: Result<Reply, Error>) -> Option<Delivery> {
+        let (sink, id) = self.0.take()?;
+        Some(Delivery::Event(sink, Event::Reply { id, result }))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some((sink, id)) = self.0.take() {
+            sink(Event::Reply {
+                id,
+                result: Err(Error::SessionExpired),
+            });
+        }
+    }
 }
 
 impl EmbeddedService {
@@ -142,19 +163,15 @@ impl Drop for EmbeddedService {
 
 impl Coordination for EmbeddedSession {
     fn submit(&self, id: RequestId, request: Request) {
-        let sink = Arc::clone(&self.sink);
-        let command = Command::Submit {
-            session_id: self.session_id,
-            sink,
-            id,
-            request,
-        };
-        if self.commands.send(command).is_err() {
-            (self.sink)(Event::Reply {
-                id,
-                result: Err(Error::SessionExpired),
-            });
-        }
+        let ticket = Ticket(Some((Arc::clone(&self.sink), id)));
+        // A command that cannot be sent is dropped, and its ticket answers.
+        self.commands
+            .send(Command::Submit {
+                session_id: self.session_id,
+                ticket,
+                request,
+            })
+            .ok();
     }
 
     fn session_id(&self) -> i64 {
@@ -242,15 +259,6 @@ impl Worker {
         for (_, sink) in std::mem::take(&mut self.sinks) {
             sink(Event::Session(SessionEvent::Expired));
         }
-        // Requests that raced with the end are still answered, each once.
-        while let Ok(command) = commands.try_recv() {
-            if let Command::Submit { sink, id, .. } = command {
-                sink(Event::Reply {
-                    id,
-                    result: Err(Error::SessionExpired),
-                });
-            }
-        }
     }
 
     /// Performs a command in memory; gives whether to stop.
@@ -266,17 +274,12 @@ impl Worker {
             }
             Command::Submit {
                 session_id,
-                sink,
-                id,
+                ticket,
                 request,
             } => {
                 let outcome = self.tree.handle(session_id, &request, now());
                 self.queue_write(outcome.transaction.as_ref(), outcome.watches);
-                let reply = Event::Reply {
-                    id,
-                    result: outcome.result,
-                };
-                self.outbox.push(Delivery::Event(sink, reply));
+                self.outbox.extend(ticket.answer(outcome.result));
             }
             Command::Close { session_id, closed } => {
                 self.end_session(session_id);
