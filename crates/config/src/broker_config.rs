@@ -501,3 +501,164 @@ fn with_node_id(mut properties: Properties) -> Properties {
     };
     properties
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(properties: &[(&str, &str)]) -> Result<BrokerConfig, ConfigError> {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        BrokerConfig::from_properties(properties.iter().map(own).collect())
+    }
+
+    #[test]
+    fn every_key_has_a_field_and_every_field_a_key() {
+        let keys: Vec<&str> = keys::broker_keys().map(|key| key.name).collect();
+        let mut fields = BrokerConfig::FIELDS.to_vec();
+        fields.sort_unstable();
+        assert_eq!(keys, fields);
+    }
+
+    #[test]
+    fn the_defaults_are_a_configuration() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.broker_id, -1);
+        assert_eq!(config.log_retention_ms(), 604_800_000);
+        assert_eq!(config.log_roll_ms(), 604_800_000);
+        assert_eq!(config.log_flush_interval_ms(), i64::MAX);
+        assert_eq!(config.log_dirs(), [PathBuf::from("/tmp/kafka-logs")]);
+        assert_eq!(config.inter_broker_listener_name(), "PLAINTEXT");
+        assert_eq!(config.listeners()[0].port, 9092);
+        assert_eq!(config.listeners()[0].host, "");
+    }
+
+    #[test]
+    fn finer_units_are_stronger() {
+        let config = config(&[
+            ("log.retention.hours", "1"),
+            ("log.retention.minutes", "2"),
+            ("log.roll.hours", "3"),
+            ("log.roll.ms", "4"),
+        ])
+        .unwrap();
+        assert_eq!(config.log_retention_ms(), 120_000);
+        assert_eq!(config.log_roll_ms(), 4);
+    }
+
+    #[test]
+    fn node_id_and_broker_id_stand_for_each_other() {
+        assert_eq!(config(&[("node.id", "4")]).unwrap().broker_id, 4);
+        assert_eq!(config(&[("broker.id", "5")]).unwrap().node_id, 5);
+        let error = config(&[("node.id", "4"), ("broker.id", "5")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "You must set `node.id` to the same value as `broker.id`."
+        );
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let config = config(&[("ssl.keystore.password", "hush")]).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
+    fn values_that_contradict_each_other_are_refused_in_kafkas_words() {
+        let check = |properties: &[(&str, &str)], expect: &str| {
+            assert_eq!(config(properties).unwrap_err().to_string(), expect);
+        };
+        check(
+            &[("num.partitions", "0")],
+            "Invalid value 0 for configuration num.partitions: Value must be at least 1",
+        );
+        check(
+            &[("log.retention.ms", "0")],
+            "requirement failed: log.retention.ms must be unlimited (-1) or, greater than or equal \
+             to 1",
+        );
+        check(
+            &[("broker.id", "1001")],
+            "requirement failed: broker.id must be greater than or equal to -1 and not greater \
+             than reserved.broker.max.id",
+        );
+        check(
+            &[("inter.broker.protocol.version", "5.0")],
+            "Invalid value 5.0 for configuration inter.broker.protocol.version: Version 5.0 is not \
+             a valid version",
+        );
+        check(
+            &[("max.connections.per.ip", "0")],
+            "requirement failed: max.connections.per.ip can be set to zero only if \
+             max.connections.per.ip.overrides property is set.",
+        );
+        check(
+            &[
+                ("log.message.format.version", "2.8"),
+                ("inter.broker.protocol.version", "0.10.2"),
+            ],
+            "requirement failed: log.message.format.version 2.8 can only be used when \
+             inter.broker.protocol.version is set to version 0.11.0 or higher",
+        );
+    }
+
+    #[test]
+    fn listeners_are_read_and_checked_as_kafka_does() {
+        let names = |config: &BrokerConfig| -> Vec<(String, String, i32)> {
+            let parts = |e: &Endpoint| (e.listener.clone(), e.host.clone(), e.port);
+            config.advertised_listeners().iter().map(parts).collect()
+        };
+        let both = config(&[
+            ("listeners", "INTERNAL://:9092, external://[::1]:9093"),
+            (
+                "listener.security.protocol.map",
+                "INTERNAL:PLAINTEXT,EXTERNAL:PLAINTEXT",
+            ),
+            ("inter.broker.listener.name", "internal"),
+            (
+                "advertised.listeners",
+                "INTERNAL://a-1.example:9092,EXTERNAL://kafka:9092",
+            ),
+        ])
+        .unwrap();
+        assert_eq!(both.inter_broker_listener_name(), "INTERNAL");
+        assert_eq!(both.listeners()[1].host, "::1");
+        assert_eq!(
+            names(&both),
+            [
+                ("INTERNAL".to_owned(), "a-1.example".to_owned(), 9092),
+                ("EXTERNAL".to_owned(), "kafka".to_owned(), 9092)
+            ]
+        );
+        let check = |listeners: &str, expect: &str| {
+            let error = config(&[("listeners", listeners)]).unwrap_err();
+            assert_eq!(error.to_string(), expect);
+        };
+        check(
+            "FOO://:1",
+            "Error creating broker listeners from 'FOO://:1': No security protocol defined for \
+             listener FOO",
+        );
+        check(
+            "PLAINTEXT:9092",
+            "Error creating broker listeners from 'PLAINTEXT:9092': Unable to parse PLAINTEXT:9092 \
+             to a broker endpoint",
+        );
+        check(
+            "PLAINTEXT://:1,PLAINTEXT://:2",
+            "requirement failed: Each listener must have a different name, listeners: \
+             PLAINTEXT://:1,PLAINTEXT://:2",
+        );
+        check(
+            "PLAINTEXT://a:1,SSL://b:1",
+            "requirement failed: Each listener must have a different port, listeners: \
+             PLAINTEXT://a:1,SSL://b:1",
+        );
+        check(
+            "PLAINTEXT://0.0.0.0:1",
+            "requirement failed: advertised.listeners cannot use the nonroutable meta-address \
+             0.0.0.0. Use a routable IP address.",
+        );
+        assert!(config(&[("listeners", "PLAINTEXT://127.0.0.1:1,SSL://[::1]:1")]).is_ok());
+        assert!(config(&[("listeners", "PLAINTEXT://:0,SSL://:0")]).is_ok());
+    }
+}

@@ -12,19 +12,30 @@
 //! others; a field's type is the type that the table states.
 
 pub mod broker_config;
+pub mod describe;
+pub mod dynamic;
 pub mod error;
 mod field;
 pub mod key;
 pub mod keys;
 mod listeners;
 pub mod metadata_version;
+pub mod profile;
+pub mod properties;
+pub mod serving;
 pub mod synonyms;
+pub mod toml_form;
 pub mod topic_config;
 mod validation;
 pub mod validator;
 pub mod value;
 
 pub use broker_config::BrokerConfig;
+pub use describe::{
+    ConfigSource, DescribedEntry, DynamicValues, Synonym, describe_broker,
+    describe_broker_defaults, describe_topic,
+};
+pub use dynamic::{DynamicLevel, validate_dynamic};
 pub use error::ConfigError;
 pub use field::Properties;
 pub use metadata_version::MetadataVersion;

@@ -14,7 +14,6 @@ use crate::value::{java_trim, split_csv, split_list};
 pub(crate) struct Listeners {
     pub(crate) listeners: Vec<Endpoint>,
     pub(crate) advertised: Vec<Endpoint>,
-    pub(crate) protocols: BTreeMap<String, SecurityProtocol>,
     pub(crate) inter_broker: String,
     pub(crate) inter_broker_protocol: SecurityProtocol,
     pub(crate) control_plane: Option<String>,
@@ -46,7 +45,6 @@ impl Listeners {
         Ok(Self {
             listeners,
             advertised,
-            protocols,
             inter_broker,
             inter_broker_protocol,
             control_plane,

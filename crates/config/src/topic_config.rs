@@ -173,3 +173,116 @@ impl Field for TimestampType {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(values: &[(&str, &str)]) -> Properties {
+        values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    fn broker(values: &[(&str, &str)]) -> BrokerConfig {
+        BrokerConfig::from_properties(properties(values)).unwrap()
+    }
+
+    #[test]
+    fn every_key_has_a_field_and_every_field_a_key() {
+        let keys: Vec<&str> = keys::topic_keys().map(|key| key.name).collect();
+        let mut fields = TopicConfig::FIELDS.to_vec();
+        fields.sort_unstable();
+        assert_eq!(keys, fields);
+    }
+
+    #[test]
+    fn overrides_are_stronger_than_the_brokers_values() {
+        let broker = broker(&[
+            ("log.retention.hours", "1"),
+            ("log.segment.bytes", "1000"),
+            ("log.cleanup.policy", "compact"),
+        ]);
+        let overrides = properties(&[("segment.bytes", "2000"), ("compression.type", "zstd")]);
+        let topic = TopicConfig::resolve(&broker, &overrides).unwrap();
+        assert_eq!(topic.retention_ms, 3_600_000);
+        assert_eq!(topic.segment_bytes, 2000);
+        assert_eq!(topic.compression_type, CompressionType::Zstd);
+        assert_eq!(
+            topic.cleanup_policy,
+            CleanupPolicy {
+                compact: true,
+                delete: false
+            }
+        );
+        assert_eq!(topic.message_timestamp_type, TimestampType::CreateTime);
+    }
+
+    #[test]
+    fn the_deprecated_timestamp_difference_counts_while_the_newer_pair_is_unset() {
+        let overrides = properties(&[
+            ("message.timestamp.difference.max.ms", "10"),
+            ("message.timestamp.after.max.ms", "20"),
+        ]);
+        let topic = TopicConfig::resolve(&broker(&[]), &overrides).unwrap();
+        assert_eq!(topic.message_timestamp_before_max_ms, 10);
+        assert_eq!(topic.message_timestamp_after_max_ms, 20);
+    }
+
+    #[test]
+    fn unknown_names_have_no_effect_on_reading_and_are_refused_on_writing() {
+        let broker = broker(&[]);
+        let overrides = properties(&[("no.such", "1")]);
+        assert!(TopicConfig::resolve(&broker, &overrides).is_ok());
+        let error = TopicConfig::validate(&broker, &Properties::new(), &overrides).unwrap_err();
+        assert_eq!(error.to_string(), "Unknown topic config name: no.such");
+    }
+
+    #[test]
+    fn wrong_overrides_get_kafkas_messages() {
+        let broker = broker(&[]);
+        let check = |values: &[(&str, &str)], expect: &str| {
+            let overrides = properties(values);
+            let result = TopicConfig::validate(&broker, &Properties::new(), &overrides);
+            assert_eq!(result.unwrap_err().to_string(), expect);
+        };
+        check(
+            &[("retention.ms", "-5")],
+            "Invalid value -5 for configuration retention.ms: Value must be at least -1",
+        );
+        check(
+            &[("cleanup.policy", "delete,foo")],
+            "Invalid value foo for configuration cleanup.policy: String must be one of: compact, \
+             delete",
+        );
+        check(
+            &[("compression.gzip.level", "0")],
+            "Invalid value 0 for configuration compression.gzip.level: Value must be between 1 and \
+             9 or equal to -1",
+        );
+        check(
+            &[("min.cleanable.dirty.ratio", "1.5")],
+            "Invalid value 1.5 for configuration min.cleanable.dirty.ratio: Value must be no more \
+             than 1",
+        );
+        check(
+            &[("leader.replication.throttled.replicas", "0:0,x")],
+            "Invalid value [0:0, x] for configuration leader.replication.throttled.replicas: \
+             leader.replication.throttled.replicas must be the literal '*' or a list of replicas \
+             in the following format: [partitionId]:[brokerId],[partitionId]:[brokerId],...",
+        );
+        check(
+            &[
+                ("min.compaction.lag.ms", "10"),
+                ("max.compaction.lag.ms", "5"),
+            ],
+            "conflict topic config setting min.compaction.lag.ms (10) > max.compaction.lag.ms (5)",
+        );
+        check(
+            &[("remote.storage.enable", "true")],
+            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured \
+             with remote log storage.",
+        );
+    }
+}

@@ -67,8 +67,11 @@ fn check_logs(config: &BrokerConfig) -> Result<(), ConfigError> {
         "At least one log directory must be defined via log.dirs or log.dir.".to_owned()
     })?;
     let threads = i64::from(config.log_cleaner_threads);
-    let per_thread = config.log_cleaner_dedupe_buffer_size.checked_div(threads);
-    require(per_thread.is_some_and(|bytes| bytes > 1024 * 1024), || {
+    let per_thread = config
+        .log_cleaner_dedupe_buffer_size
+        .checked_div(threads)
+        .ok_or_else(|| ConfigError::conflict("/ by zero"))?; // Java's words, which clients see
+    require(per_thread > 1024 * 1024, || {
         "log.cleaner.dedupe.buffer.size must be at least 1MB per cleaner thread.".to_owned()
     })
 }
@@ -252,11 +255,7 @@ pub(crate) fn connection_overrides(text: &str) -> Result<Vec<(String, i32)>, Con
                 ))
             })?;
             let count = java_trim(count).parse().map_err(|_| {
-                ConfigError::invalid(
-                    "max.connections.per.ip.overrides",
-                    &pair,
-                    "Not a number of type INT",
-                )
+                ConfigError::conflict(format!("For input string: \"{}\"", java_trim(count)))
             })?;
             Ok((java_trim(address).to_owned(), count))
         })
@@ -271,21 +270,12 @@ fn check_groups(config: &BrokerConfig) -> Result<(), ConfigError> {
         )));
     }
     let acks = config.offsets_commit_required_acks;
-    require(
-        acks >= -1 && acks <= config.offsets_topic_replication_factor,
-        || {
-            "offsets.commit.required.acks must be greater or equal -1 and less or equal to \
-         offsets.topic.replication.factor"
-                .to_owned()
-        },
-    )?;
-    require(
-        config.group_max_session_timeout_ms >= config.group_min_session_timeout_ms,
-        || {
-            "group.max.session.timeout.ms must be greater than or equal to group.min.session.timeout.ms"
-            .to_owned()
-        },
-    )?;
+    if acks < -1 || acks > config.offsets_topic_replication_factor {
+        return Err(ConfigError::conflict(
+            "offsets.commit.required.acks must be greater or equal to -1 and less or equal to \
+             offsets.topic.replication.factor",
+        ));
+    }
     let protocols = &config.group_coordinator_rebalance_protocols;
     if !protocols.iter().any(|protocol| protocol == "classic") {
         return Err(ConfigError::conflict(
