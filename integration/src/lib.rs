@@ -8,7 +8,9 @@ pub mod free_port;
 pub mod process;
 pub mod tool_server;
 pub mod tools;
+pub mod transcript;
 pub mod wait;
 
 pub use broker::Broker;
 pub use tool_server::{Output, ToolServer};
+pub use transcript::Transcript;

@@ -60,14 +60,16 @@ impl Broker {
         &self,
         topics: Vec<TopicName>,
     ) -> Vec<(TopicName, ErrorCode)> {
-        topics.into_iter().map(|t| (t, ErrorCode::UnknownTopicOrPartition)).collect()
+        topics
+            .into_iter()
+            .map(|t| (t, ErrorCode::UnknownTopicOrPartition))
+            .collect()
     }
 }
 
 /// Blocks of producer ids from the controller.
 #[derive(Debug)]
-pub struct ControllerBlocks {
-}
+pub struct ControllerBlocks {}
 
 impl AllocateBlock for ControllerBlocks {
     async fn allocate(&self) -> Result<ProducerIdBlock, ErrorCode> {

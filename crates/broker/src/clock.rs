@@ -13,7 +13,9 @@ pub struct Clock {
 impl Clock {
     /// A clock whose monotonic time starts now.
     pub fn start() -> Self {
-        Self { start: std::time::Instant::now() }
+        Self {
+            start: std::time::Instant::now(),
+        }
     }
 
     /// Monotonic time since the start of the process.
@@ -23,7 +25,9 @@ impl Clock {
 
     /// Wall time in milliseconds; a clock before 1970 reads as 0.
     pub fn wall(&self) -> Timestamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         Timestamp(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 

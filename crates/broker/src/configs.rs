@@ -28,8 +28,14 @@ impl Configs {
     /// Starts with the broker's configuration and no topic overrides.
     pub fn new(broker: BrokerConfig) -> Result<Self, ConfigError> {
         let defaults = Arc::new(TopicConfig::resolve(&broker, &Overrides::new())?);
-        let state = State { broker: Arc::new(broker), defaults, topics: HashMap::new() };
-        Ok(Self { state: ArcSwap::from_pointee(state) })
+        let state = State {
+            broker: Arc::new(broker),
+            defaults,
+            topics: HashMap::new(),
+        };
+        Ok(Self {
+            state: ArcSwap::from_pointee(state),
+        })
     }
 
     /// The broker's configuration now.
@@ -49,7 +55,11 @@ impl Configs {
     /// A topic's overrides as last seen.
     pub fn topic_overrides(&self, topic: &str) -> Arc<Overrides> {
         let state = self.state.load();
-        state.topics.get(topic).map(|(overrides, _)| Arc::clone(overrides)).unwrap_or_default()
+        state
+            .topics
+            .get(topic)
+            .map(|(overrides, _)| Arc::clone(overrides))
+            .unwrap_or_default()
     }
 
     /// Replaces a topic's overrides; on an error nothing changes.
@@ -64,7 +74,11 @@ impl Configs {
             } else {
                 topics.insert(topic.clone(), (Arc::clone(&overrides), Arc::clone(&config)));
             }
-            State { broker: Arc::clone(&state.broker), defaults: Arc::clone(&state.defaults), topics }
+            State {
+                broker: Arc::clone(&state.broker),
+                defaults: Arc::clone(&state.defaults),
+                topics,
+            }
         });
         Ok(())
     }
@@ -77,7 +91,11 @@ impl Configs {
         self.state.rcu(|state| {
             let mut topics = state.topics.clone();
             topics.remove(topic);
-            State { broker: Arc::clone(&state.broker), defaults: Arc::clone(&state.defaults), topics }
+            State {
+                broker: Arc::clone(&state.broker),
+                defaults: Arc::clone(&state.defaults),
+                topics,
+            }
         });
     }
 
@@ -91,7 +109,11 @@ impl Configs {
             let config = Arc::new(TopicConfig::resolve(&broker, overrides)?);
             topics.insert(topic.clone(), (Arc::clone(overrides), config));
         }
-        self.state.store(Arc::new(State { broker: Arc::new(broker), defaults, topics }));
+        self.state.store(Arc::new(State {
+            broker: Arc::new(broker),
+            defaults,
+            topics,
+        }));
         Ok(())
     }
 }

@@ -52,7 +52,10 @@ impl MetadataSnapshot {
 
     /// A partition.
     pub fn partition(&self, partition: &TopicPartition) -> Option<&PartitionMetadata> {
-        self.topics.get(&partition.topic)?.partitions.get(&partition.partition)
+        self.topics
+            .get(&partition.topic)?
+            .partitions
+            .get(&partition.partition)
     }
 
     /// Whether the partition exists.
@@ -79,7 +82,13 @@ impl MetadataSnapshot {
 
     /// How many topics and partitions there are.
     pub fn counts(&self) -> (usize, usize) {
-        (self.topics.len(), self.topics.values().map(|topic| topic.partitions.len()).sum())
+        (
+            self.topics.len(),
+            self.topics
+                .values()
+                .map(|topic| topic.partitions.len())
+                .sum(),
+        )
     }
 
     /// Whether a broker is registered.
@@ -90,8 +99,11 @@ impl MetadataSnapshot {
     fn apply(&mut self, request: &UpdateMetadataRequest) -> Vec<TopicPartition> {
         let mut deleted = Vec::new();
         self.controller = request.header.controller_id.some();
-        self.brokers =
-            request.live_brokers.iter().map(|broker| (broker.id, broker.clone())).collect();
+        self.brokers = request
+            .live_brokers
+            .iter()
+            .map(|broker| (broker.id, broker.clone()))
+            .collect();
         for (name, id) in &request.topic_ids {
             let id = (!id.is_zero()).then_some(*id);
             if let Some(old) = self.topics.get(name).and_then(|topic| topic.id)
@@ -113,19 +125,24 @@ impl MetadataSnapshot {
                 deleted.push(update.topic_partition.clone());
                 continue;
             }
-            Arc::make_mut(self.topics.entry(topic.clone()).or_default()).partitions.insert(
-                *partition,
-                PartitionMetadata {
-                    state: update.state.clone(),
-                    replicas: update.replicas.clone(),
-                    offline_replicas: update.offline_replicas.clone(),
-                },
-            );
+            Arc::make_mut(self.topics.entry(topic.clone()).or_default())
+                .partitions
+                .insert(
+                    *partition,
+                    PartitionMetadata {
+                        state: update.state.clone(),
+                        replicas: update.replicas.clone(),
+                        offline_replicas: update.offline_replicas.clone(),
+                    },
+                );
         }
         // The id goes with the topic's last partition.
         let touched = request.topic_ids.iter().map(|(name, _)| name);
         for name in touched.chain(deleted.iter().map(|partition| &partition.topic)) {
-            if self.topics.get(name).is_some_and(|topic| topic.partitions.is_empty())
+            if self
+                .topics
+                .get(name)
+                .is_some_and(|topic| topic.partitions.is_empty())
                 && let Some(topic) = self.topics.remove(name)
                 && let Some(id) = topic.id
             {
@@ -241,7 +258,10 @@ mod tests {
         cache.update(&update(&[("t", 1, 0), ("u", 0, 0)], &[("t", 1), ("u", 2)]));
         let snapshot = cache.snapshot();
         assert_eq!(snapshot.topic("t").unwrap().partitions.len(), 2);
-        assert_eq!(snapshot.topic_name(TopicId([2; 16])), Some(&TopicName::from("u")));
+        assert_eq!(
+            snapshot.topic_name(TopicId([2; 16])),
+            Some(&TopicName::from("u"))
+        );
     }
 
     #[test]

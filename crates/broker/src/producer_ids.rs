@@ -37,7 +37,9 @@ struct Blocks {
 impl Blocks {
     /// The next id, and whether another block should be asked for.
     fn take(&mut self) -> (Option<ProducerId>, bool) {
-        let Some(block) = self.current else { return (None, true) };
+        let Some(block) = self.current else {
+            return (None, true);
+        };
         let id = ProducerId(self.next_id);
         self.next_id += 1;
         let used = self.next_id - block.start;
@@ -135,7 +137,10 @@ mod tests {
     impl AllocateBlock for Thousands {
         async fn allocate(&self) -> Result<ProducerIdBlock, ErrorCode> {
             let start = self.0.fetch_add(1000, Ordering::Relaxed);
-            Ok(ProducerIdBlock { start, length: 1000 })
+            Ok(ProducerIdBlock {
+                start,
+                length: 1000,
+            })
         }
     }
 

@@ -21,7 +21,9 @@ impl Service for BrokerService {
             // The two hot ones have codecs of their own and stay out of the box.
             // keys::PRODUCE => handlers::produce::handle(&self.0, &context, body).await,
             // keys::FETCH => handlers::fetch::handle(&self.0, &context, body).await,
-            _ => Box::pin(dispatch(&self.0, context, body)).await.unwrap_or_else(Outcome::from),
+            _ => Box::pin(dispatch(&self.0, context, body))
+                .await
+                .unwrap_or_else(Outcome::from),
         }
     }
 
@@ -30,7 +32,10 @@ impl Service for BrokerService {
 
 /// The APIs that are served, for the listeners and for ApiVersions.
 pub(crate) fn api_table() -> ApiTable {
-    let mut keys = vec![/* keys::PRODUCE, keys::FETCH, */ ApiVersionsRequest::KEY, EnvelopeRequest::KEY];
+    let mut keys = vec![
+        /* keys::PRODUCE, keys::FETCH, */ ApiVersionsRequest::KEY,
+        EnvelopeRequest::KEY,
+    ];
     keys.extend_from_slice(SERVED);
     ApiTable::new(&keys)
 }

@@ -1,5 +1,6 @@
-//! To be filled by its owner: see crates/broker/src/broker.rs for how it is assembled.
+//! The session with ZooKeeper or with the embedded tree, and what a broker does with it at its
+//! start: paths, cluster id, broker id, registration.
 
-/// Placeholder.
-#[derive(Debug)]
-pub struct CoordinationHandle;
+mod handle;
+
+pub use handle::{CoordinationHandle, Subscriber};

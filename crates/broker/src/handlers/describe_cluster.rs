@@ -27,32 +27,30 @@ pub(crate) fn handle(
         .values()
         .filter_map(|known| {
             let endpoint = known.endpoint(context.listener.as_str())?;
-            Some(DescribeClusterBroker {
-                broker_id: wire::broker_id(known.id),
-                host: wire::text(&endpoint.host),
-                port: endpoint.port,
-                rack: known.rack.as_deref().map(wire::text),
-                ..DescribeClusterBroker::default()
-            })
+            Some(
+                DescribeClusterBroker::default()
+                    .with_broker_id(wire::broker_id(known.id))
+                    .with_host(wire::text(&endpoint.host))
+                    .with_port(endpoint.port)
+                    .with_rack(known.rack.as_deref().map(wire::text)),
+            )
         })
         .collect();
     let controller = snapshot
         .controller
         .filter(|id| brokers.iter().any(|known| known.broker_id.0 == id.0))
         .unwrap_or(BrokerId::NONE);
-    DescribeClusterResponse {
-        error_code: ErrorCode::None.code(),
-        endpoint_type: ENDPOINT_TYPE_BROKER,
-        cluster_id: wire::text(&broker.cluster_id),
-        controller_id: wire::broker_id(controller),
-        brokers,
-        cluster_authorized_operations: if request.include_cluster_authorized_operations {
+    DescribeClusterResponse::default()
+        .with_error_code(ErrorCode::None.code())
+        .with_endpoint_type(ENDPOINT_TYPE_BROKER)
+        .with_cluster_id(wire::text(&broker.cluster_id))
+        .with_controller_id(wire::broker_id(controller))
+        .with_brokers(brokers)
+        .with_cluster_authorized_operations(if request.include_cluster_authorized_operations {
             authorized_operations::CLUSTER
         } else {
             authorized_operations::NOT_REQUESTED
-        },
-        ..DescribeClusterResponse::default()
-    }
+        })
 }
 
 fn wrong_endpoint_type(asked: i8) -> DescribeClusterResponse {
@@ -64,14 +62,15 @@ fn wrong_endpoint_type(asked: i8) -> DescribeClusterResponse {
                 .to_owned(),
         )
     } else {
-        (ErrorCode::UnsupportedEndpointType, format!("Unsupported endpoint type {asked}"))
+        (
+            ErrorCode::UnsupportedEndpointType,
+            format!("Unsupported endpoint type {asked}"),
+        )
     };
-    DescribeClusterResponse {
-        error_code: error.code(),
-        error_message: Some(wire::text(&message)),
-        endpoint_type: ENDPOINT_TYPE_BROKER,
-        controller_id: wire::broker_id(BrokerId::NONE),
-        cluster_authorized_operations: authorized_operations::NOT_REQUESTED,
-        ..DescribeClusterResponse::default()
-    }
+    DescribeClusterResponse::default()
+        .with_error_code(error.code())
+        .with_error_message(Some(wire::text(&message)))
+        .with_endpoint_type(ENDPOINT_TYPE_BROKER)
+        .with_controller_id(wire::broker_id(BrokerId::NONE))
+        .with_cluster_authorized_operations(authorized_operations::NOT_REQUESTED)
 }

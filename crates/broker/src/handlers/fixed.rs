@@ -10,8 +10,7 @@ use kafka_protocol::messages::{
     CreateAclsRequest, CreateAclsResponse, CreateDelegationTokenRequest,
     CreateDelegationTokenResponse, DeleteAclsRequest, DeleteAclsResponse, DescribeAclsResponse,
     DescribeDelegationTokenResponse, ExpireDelegationTokenResponse, RenewDelegationTokenResponse,
-    SaslAuthenticateResponse, SaslHandshakeResponse, UpdateFeaturesRequest,
-    UpdateFeaturesResponse,
+    SaslAuthenticateResponse, SaslHandshakeResponse, UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use ottla_model::ErrorCode;
@@ -50,7 +49,9 @@ pub(crate) fn describe_acls() -> DescribeAclsResponse {
 pub(crate) fn create_acls(request: &CreateAclsRequest) -> CreateAclsResponse {
     let result = AclCreationResult::default()
         .with_error_code(ErrorCode::SecurityDisabled.code())
-        .with_error_message(Some(StrBytes::from_static_str("No Authorizer is configured.")));
+        .with_error_message(Some(StrBytes::from_static_str(
+            "No Authorizer is configured.",
+        )));
     CreateAclsResponse::default().with_results(vec![result; request.creations.len()])
 }
 
@@ -58,7 +59,9 @@ pub(crate) fn create_acls(request: &CreateAclsRequest) -> CreateAclsResponse {
 pub(crate) fn delete_acls(request: &DeleteAclsRequest) -> DeleteAclsResponse {
     let result = DeleteAclsFilterResult::default()
         .with_error_code(ErrorCode::SecurityDisabled.code())
-        .with_error_message(Some(StrBytes::from_static_str("No Authorizer is configured.")));
+        .with_error_message(Some(StrBytes::from_static_str(
+            "No Authorizer is configured.",
+        )));
     DeleteAclsResponse::default().with_filter_results(vec![result; request.filters.len()])
 }
 
@@ -68,7 +71,10 @@ pub(crate) fn create_delegation_token(
     request: &CreateDelegationTokenRequest,
 ) -> CreateDelegationTokenResponse {
     let requester = ("User", "ANONYMOUS");
-    let asked_owner = request.owner_principal_name.as_ref().filter(|name| !name.is_empty());
+    let asked_owner = request
+        .owner_principal_name
+        .as_ref()
+        .filter(|name| !name.is_empty());
     let (owner_type, owner_name) = match asked_owner {
         Some(name) => (
             request.owner_principal_type.clone().unwrap_or_default(),
@@ -113,8 +119,7 @@ pub(crate) fn describe_delegation_token() -> DescribeDelegationTokenResponse {
 
 /// ConsumerGroupHeartbeat (68): the new group protocol needs KRaft.
 pub(crate) fn consumer_group_heartbeat() -> ConsumerGroupHeartbeatResponse {
-    ConsumerGroupHeartbeatResponse::default()
-        .with_error_code(ErrorCode::UnsupportedVersion.code())
+    ConsumerGroupHeartbeatResponse::default().with_error_code(ErrorCode::UnsupportedVersion.code())
 }
 
 /// ConsumerGroupDescribe (69): the new group protocol needs KRaft; clients fall back per group.

@@ -43,30 +43,36 @@ pub(crate) async fn handle(
     };
     if let Some(topics) = &request.topics
         && version < 12
-        && topics.iter().any(|topic| topic.name.is_none() || !topic.topic_id.is_nil())
+        && topics
+            .iter()
+            .any(|topic| topic.name.is_none() || !topic.topic_id.is_nil())
     {
-        let topics = topics.iter().map(|topic| MetadataResponseTopic {
-            error_code: ErrorCode::InvalidRequest.code(),
-            name: Some(topic.name.clone().unwrap_or_default()),
-            ..unknown_operations()
+        let topics = topics.iter().map(|topic| {
+            unknown_operations()
+                .with_error_code(ErrorCode::InvalidRequest.code())
+                .with_name(Some(topic.name.clone().unwrap_or_default()))
         });
-        return MetadataResponse {
-            topics: topics.collect(),
-            controller_id: wire::broker_id(BrokerId::NONE),
-            cluster_authorized_operations: authorized_operations::NOT_REQUESTED,
-            ..MetadataResponse::default()
-        };
+        return MetadataResponse::default()
+            .with_topics(topics.collect())
+            .with_controller_id(wire::broker_id(BrokerId::NONE))
+            .with_cluster_authorized_operations(authorized_operations::NOT_REQUESTED);
     }
 
     let mut topics = match &request.topics {
         None => all_topics(view),
         Some(topics) if version == 0 && topics.is_empty() => all_topics(view),
         Some(topics) => {
-            let ids: BTreeSet<TopicId> =
-                topics.iter().map(|t| wire::topic_id(t.topic_id)).filter(|id| !id.is_zero()).collect();
+            let ids: BTreeSet<TopicId> = topics
+                .iter()
+                .map(|t| wire::topic_id(t.topic_id))
+                .filter(|id| !id.is_zero())
+                .collect();
             if ids.is_empty() {
-                let names: BTreeSet<TopicName> =
-                    topics.iter().flat_map(|t| &t.name).map(wire::topic_name).collect();
+                let names: BTreeSet<TopicName> = topics
+                    .iter()
+                    .flat_map(|t| &t.name)
+                    .map(wire::topic_name)
+                    .collect();
                 let create = request.allow_auto_topic_creation || version < 4;
                 by_name(broker, view, names, create).await
             } else {
@@ -82,31 +88,31 @@ pub(crate) async fn handle(
     }
     let cluster_operations =
         (8..=10).contains(&version) && request.include_cluster_authorized_operations;
-    MetadataResponse {
-        throttle_time_ms: 0,
-        brokers: brokers(view),
-        cluster_id: Some(wire::text(&broker.cluster_id)),
-        controller_id: wire::broker_id(snapshot.controller.unwrap_or(BrokerId::NONE)),
-        topics,
-        cluster_authorized_operations: if cluster_operations {
+    MetadataResponse::default()
+        .with_throttle_time_ms(0)
+        .with_brokers(brokers(view))
+        .with_cluster_id(Some(wire::text(&broker.cluster_id)))
+        .with_controller_id(wire::broker_id(
+            snapshot.controller.unwrap_or(BrokerId::NONE),
+        ))
+        .with_topics(topics)
+        .with_cluster_authorized_operations(if cluster_operations {
             authorized_operations::CLUSTER
         } else {
             authorized_operations::NOT_REQUESTED
-        },
-        ..MetadataResponse::default()
-    }
+        })
 }
 
 fn brokers(view: View<'_>) -> Vec<MetadataResponseBroker> {
     let reachable = view.snapshot.brokers.values().filter_map(|broker| {
         let endpoint = broker.endpoint(view.listener)?;
-        Some(MetadataResponseBroker {
-            node_id: wire::broker_id(broker.id),
-            host: wire::text(&endpoint.host),
-            port: endpoint.port,
-            rack: broker.rack.as_deref().map(wire::text),
-            ..MetadataResponseBroker::default()
-        })
+        Some(
+            MetadataResponseBroker::default()
+                .with_node_id(wire::broker_id(broker.id))
+                .with_host(wire::text(&endpoint.host))
+                .with_port(endpoint.port)
+                .with_rack(broker.rack.as_deref().map(wire::text)),
+        )
     });
     reachable.collect()
 }
@@ -126,12 +132,10 @@ fn by_id(view: View<'_>, id: TopicId) -> MetadataResponseTopic {
         .and_then(|name| Some((name, view.snapshot.topic(name.as_str())?)));
     match known {
         Some((name, topic)) => existing(view, name, topic),
-        None => MetadataResponseTopic {
-            error_code: ErrorCode::UnknownTopicId.code(),
-            name: None,
-            topic_id: wire::uuid(id),
-            ..unknown_operations()
-        },
+        None => unknown_operations()
+            .with_error_code(ErrorCode::UnknownTopicId.code())
+            .with_name(None)
+            .with_topic_id(wire::uuid(id)),
     }
 }
 
@@ -166,28 +170,28 @@ async fn by_name(
             })
             .collect()
     };
-    found.extend(errors.into_iter().map(|(name, error)| MetadataResponseTopic {
-        error_code: error.code(),
-        is_internal: name.is_internal(),
-        name: Some(wire::name(&name)),
-        ..unknown_operations()
+    found.extend(errors.into_iter().map(|(name, error)| {
+        unknown_operations()
+            .with_error_code(error.code())
+            .with_is_internal(name.is_internal())
+            .with_name(Some(wire::name(&name)))
     }));
     found
 }
 
 fn existing(view: View<'_>, name: &TopicName, topic: &TopicMetadata) -> MetadataResponseTopic {
-    MetadataResponseTopic {
-        error_code: ErrorCode::None.code(),
-        name: Some(wire::name(name)),
-        topic_id: topic.id.map(wire::uuid).unwrap_or_default(),
-        is_internal: name.is_internal(),
-        partitions: topic
-            .partitions
-            .iter()
-            .map(|(index, partition)| partition_metadata(view, *index, partition))
-            .collect(),
-        ..unknown_operations()
-    }
+    unknown_operations()
+        .with_error_code(ErrorCode::None.code())
+        .with_name(Some(wire::name(name)))
+        .with_topic_id(topic.id.map(wire::uuid).unwrap_or_default())
+        .with_is_internal(name.is_internal())
+        .with_partitions(
+            topic
+                .partitions
+                .iter()
+                .map(|(index, partition)| partition_metadata(view, *index, partition))
+                .collect(),
+        )
 }
 
 fn partition_metadata(
@@ -196,7 +200,10 @@ fn partition_metadata(
     partition: &PartitionMetadata,
 ) -> MetadataResponsePartition {
     let reachable = |id: &BrokerId| {
-        view.snapshot.brokers.get(id).is_some_and(|b| b.endpoint(view.listener).is_some())
+        view.snapshot
+            .brokers
+            .get(id)
+            .is_some_and(|b| b.endpoint(view.listener).is_some())
     };
     let visible = |ids: &[BrokerId]| -> Vec<_> {
         ids.iter()
@@ -208,30 +215,40 @@ fn partition_metadata(
     let replica_nodes = visible(&partition.replicas);
     let isr_nodes = visible(&state.isr);
     let (leader, error) = if reachable(&state.leader) {
-        let hidden = replica_nodes.len() < partition.replicas.len()
-            || isr_nodes.len() < state.isr.len();
-        (state.leader, if hidden { ErrorCode::ReplicaNotAvailable } else { ErrorCode::None })
+        let hidden =
+            replica_nodes.len() < partition.replicas.len() || isr_nodes.len() < state.isr.len();
+        (
+            state.leader,
+            if hidden {
+                ErrorCode::ReplicaNotAvailable
+            } else {
+                ErrorCode::None
+            },
+        )
     } else if view.snapshot.is_alive(state.leader) && view.tell_missing_listener {
         (BrokerId::NONE, ErrorCode::ListenerNotFound)
     } else {
         (BrokerId::NONE, ErrorCode::LeaderNotAvailable)
     };
-    MetadataResponsePartition {
-        error_code: error.code(),
-        partition_index: index,
-        leader_id: wire::broker_id(leader),
-        leader_epoch: state.leader_epoch.0,
-        replica_nodes,
-        isr_nodes,
-        offline_replicas: partition.offline_replicas.iter().copied().map(wire::broker_id).collect(),
-        ..MetadataResponsePartition::default()
-    }
+    MetadataResponsePartition::default()
+        .with_error_code(error.code())
+        .with_partition_index(index)
+        .with_leader_id(wire::broker_id(leader))
+        .with_leader_epoch(state.leader_epoch.0)
+        .with_replica_nodes(replica_nodes)
+        .with_isr_nodes(isr_nodes)
+        .with_offline_replicas(
+            partition
+                .offline_replicas
+                .iter()
+                .copied()
+                .map(wire::broker_id)
+                .collect(),
+        )
 }
 
 fn unknown_operations() -> MetadataResponseTopic {
-    MetadataResponseTopic {
-        name: Some(StrBytes::default().into()),
-        topic_authorized_operations: authorized_operations::NOT_REQUESTED,
-        ..MetadataResponseTopic::default()
-    }
+    MetadataResponseTopic::default()
+        .with_name(Some(StrBytes::default().into()))
+        .with_topic_authorized_operations(authorized_operations::NOT_REQUESTED)
 }
