@@ -100,3 +100,78 @@ pub fn decode_response_header(
     frame.advance(frame.len() - reader.remaining());
     Ok(correlation_id)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &'static [u8], expected: RequestHeader, body: &[u8]) {
+        let mut frame = Bytes::from_static(bytes);
+        assert_eq!(RequestHeader::decode(&mut frame), Ok(expected));
+        assert_eq!(frame, body);
+    }
+
+    fn header(api_key: i16, api_version: i16, client_id: Option<&'static str>) -> RequestHeader {
+        RequestHeader {
+            api_key,
+            api_version,
+            correlation_id: 9,
+            client_id: client_id.map(StrBytes::from_static_str),
+        }
+    }
+
+    #[test]
+    fn the_client_id_has_an_int16_length_in_every_version() {
+        let metadata = header(3, 1, Some("ab"));
+        check(b"\0\x03\0\x01\0\0\0\x09\0\x02abbody", metadata, b"body");
+        let metadata = header(3, 12, Some("ab"));
+        check(b"\0\x03\0\x0c\0\0\0\x09\0\x02ab\0body", metadata, b"body");
+        let metadata = header(3, 12, None);
+        check(
+            b"\0\x03\0\x0c\0\0\0\x09\xff\xff\x01\x05\x02xybody",
+            metadata,
+            b"body",
+        );
+    }
+
+    #[test]
+    fn controlled_shutdown_0_has_no_client_id() {
+        check(b"\0\x07\0\0\0\0\0\x09body", header(7, 0, None), b"body");
+    }
+
+    #[test]
+    fn api_versions_in_a_version_of_the_future_has_a_readable_header() {
+        let future = header(18, 99, Some("ab"));
+        check(b"\0\x12\0\x63\0\0\0\x09\0\x02ab\0\xff", future, b"\xff");
+    }
+
+    #[test]
+    fn unknown_keys_and_short_headers_are_refused() {
+        let decode = |bytes: &'static [u8]| RequestHeader::decode(&mut Bytes::from_static(bytes));
+        assert_eq!(
+            decode(b"\x03\xe7\0\0\0\0\0\x09\xff\xff"),
+            Err(HeaderError::UnknownApi(999))
+        );
+        for length in 0..13 {
+            let short = &b"\0\x03\0\x0c\0\0\0\x09\0\x02ab\0"[..length];
+            assert!(matches!(decode(short), Err(HeaderError::Malformed(_))));
+        }
+    }
+
+    #[test]
+    fn headers_are_written_as_they_are_read() {
+        for (key, version) in [(0, 8), (0, 9), (7, 0), (7, 3), (18, 0), (18, 4), (17, 1)] {
+            let client_id = if (key, version) == (7, 0) {
+                None
+            } else {
+                Some("me")
+            };
+            let expected = header(key, version, client_id);
+            let mut out = BytesMut::new();
+            expected.encode(&mut out).unwrap();
+            let mut frame = out.freeze();
+            assert_eq!(RequestHeader::decode(&mut frame), Ok(expected));
+            assert!(frame.is_empty());
+        }
+    }
+}

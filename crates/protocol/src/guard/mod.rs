@@ -13,7 +13,7 @@ mod requests;
 mod responses;
 mod shape;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use shape::{Field, Kind, Message};
 

@@ -32,6 +32,8 @@ struct Maker<'a> {
     random: &'a mut Random,
     version: i16,
     flexible: bool,
+    /// Tagged fields to leave out; with any at all, unknown ones are left out too.
+    without: &'static [&'static str],
     out: Vec<u8>,
 }
 
@@ -85,15 +87,16 @@ impl Maker<'_> {
                 random: self.random,
                 version: self.version,
                 flexible: true,
+                without: self.without,
                 out: Vec::new(),
             };
             inner.value(&field.kind, false);
             // An empty array is the default, which an encoder leaves out.
-            if inner.out != [1] {
+            if inner.out != [1] && !self.without.contains(&field.name) {
                 tags.push((tag, inner.out));
             }
         }
-        if self.random.below(4) == 0 {
+        if self.without.is_empty() && self.random.below(4) == 0 {
             tags.push((1000, b"unknown".to_vec()));
         }
         tags.sort();
@@ -127,10 +130,42 @@ impl Maker<'_> {
 }
 
 fn make(message: &'static Message, version: i16, random: &mut Random) -> Bytes {
+    make_without(message, version, random, &[])
+}
+
+/// A well-formed request body with only the tagged fields that a codec of ours keeps.
+pub(crate) fn request_without(
+    api_key: i16,
+    version: i16,
+    random: &mut Random,
+    without: &'static [&'static str],
+) -> Bytes {
+    let message = find(requests::REQUESTS, api_key).unwrap();
+    make_without(message, version, random, without)
+}
+
+/// A well-formed response body with only the tagged fields that a codec of ours keeps.
+pub(crate) fn response_without(
+    api_key: i16,
+    version: i16,
+    random: &mut Random,
+    without: &'static [&'static str],
+) -> Bytes {
+    let message = find(responses::RESPONSES, api_key).unwrap();
+    make_without(message, version, random, without)
+}
+
+fn make_without(
+    message: &'static Message,
+    version: i16,
+    random: &mut Random,
+    without: &'static [&'static str],
+) -> Bytes {
     let mut maker = Maker {
         random,
         version,
         flexible: version >= message.first_flexible,
+        without,
         out: Vec::new(),
     };
     maker.structure(message.fields);
