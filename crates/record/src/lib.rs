@@ -6,7 +6,8 @@
 //! claims; sizes are checked first and decompression takes a limit.
 //!
 //! Read in this order: [`batch`], [`batches`], [`record`], [`records`], [`legacy`],
-//! [`compression`], [`builder`], [`control`], [`analysis`], [`validator`].
+//! [`compression`], [`builder`], [`control`], [`analysis`], [`validator`], [`down_convert`],
+//! [`filter`].
 
 pub mod analysis;
 pub mod batch;
@@ -14,6 +15,8 @@ pub mod batches;
 pub mod builder;
 pub mod compression;
 pub mod control;
+pub mod down_convert;
+pub mod filter;
 pub mod legacy;
 pub mod legacy_builder;
 pub mod record;
@@ -42,6 +45,8 @@ pub use compression::{Compression, CompressionType, DecompressError};
 pub use control::{
     ControlRecordType, EndTransactionMarker, TransactionResult, end_transaction_marker,
 };
+pub use down_convert::{ConvertError, ConvertedRecords, convert_down};
+pub use filter::{BatchRetention, FilterResult, RecordFilter, filter_to};
 pub use legacy_builder::MessageSetBuilder;
 pub use record::{Headers, InvalidRecords, Record, RecordIterator};
 pub use records::{BatchRecords, DECOMPRESSED_SIZE_MAX, Records};

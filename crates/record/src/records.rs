@@ -73,6 +73,15 @@ impl BatchRecords<'_> {
 }
 
 impl BatchRecords<'_> {
+    /// Whether all messages of a legacy batch are of the batch's format.
+    pub(crate) fn has_matching_magic(&self, batch: &BatchView<'_>) -> bool {
+        self.legacy().is_none_or(|mut messages| {
+            messages.all(|message| {
+                message.is_ok_and(|message| message.message.magic() == batch.magic.byte())
+            })
+        })
+    }
+
     /// The messages with their stored bytes, if the batch is of magic 0 or 1.
     pub(crate) fn legacy(&self) -> Option<LegacyIterator<'_>> {
         match &self.0 {
