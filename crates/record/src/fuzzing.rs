@@ -6,14 +6,15 @@ use ottla_model::{LeaderEpoch, Timestamp, TopicPartition};
 
 use crate::compression::decompress;
 use crate::{
-    AppendOrigin, BatchIterator, BatchView, Compression, CompressionType, Magic, TimestampType,
-    ValidationConfig, analyze, validate_and_assign,
+    AppendOrigin, BatchIterator, BatchRetention, BatchView, Compression, CompressionType, Magic,
+    Record, RecordFilter, TimestampType, ValidationConfig, analyze, convert_down, filter_to,
+    validate_and_assign,
 };
 
 /// Decompressed bytes allowed per batch: small, so that bombs show.
 const LIMIT: usize = 1 << 20;
 
-/// Reads every batch and every record.
+/// Reads every batch and every record, and rewrites them.
 pub fn decode_batches(data: &[u8]) {
     let mut batches = BatchIterator::new(data);
     let mut complete = 0;
@@ -32,6 +33,40 @@ pub fn decode_batches(data: &[u8]) {
         }
     }
     assert_eq!(batches.position(), complete);
+    rewrite(&data[..complete]);
+}
+
+/// Converts and thins complete batches; what comes out must be readable again.
+fn rewrite(data: &[u8]) {
+    for target in [Magic::V0, Magic::V1] {
+        if let Ok(converted) = convert_down(data, target, 0, LIMIT) {
+            for batch in BatchIterator::new(&converted.records) {
+                let batch = batch.expect("conversion writes complete batches");
+                assert!(batch.magic <= target);
+            }
+        }
+    }
+    let mut thinned = Vec::new();
+    let horizon = Timestamp(1_000_000);
+    if let Ok(result) = filter_to(data, &mut EveryOther(false), horizon, LIMIT, &mut thinned) {
+        assert_eq!(result.bytes_retained, thinned.len());
+        for batch in BatchIterator::new(&thinned) {
+            batch.expect("the filter writes complete batches");
+        }
+    }
+}
+
+/// Keeps every other record.
+struct EveryOther(bool);
+
+impl RecordFilter for EveryOther {
+    fn check_batch(&mut self, _: &BatchView<'_>) -> (BatchRetention, bool) {
+        (BatchRetention::RetainEmpty, false)
+    }
+    fn retains(&mut self, _: &BatchView<'_>, _: &Record<'_>) -> bool {
+        self.0 = !self.0;
+        self.0
+    }
 }
 
 /// Decompresses with the codec and format that the first byte picks.
