@@ -30,6 +30,8 @@ mod partition_state_machine;
 mod replica_state_machine;
 mod request_batch;
 pub mod states;
+#[cfg(test)]
+mod tests;
 mod work;
 mod znodes;
 
