@@ -4,6 +4,7 @@
 //! The tools are put in place by `scripts/test`, which says what is missing.
 
 pub mod broker;
+pub mod command;
 pub mod free_port;
 pub mod process;
 pub mod tool_server;
