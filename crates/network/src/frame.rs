@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// The most that is reserved for a request before its bytes arrive.
@@ -92,9 +93,50 @@ impl FrameBuffer {
     }
 }
 
+/// What the fuzz target does with its bytes: a stream cut into frames gives back its own bytes, in
+/// order, and nothing that was not in it.
+#[doc(hidden)]
+pub fn fuzz(data: &[u8]) {
+    const MAX: usize = 1 << 16;
+    let mut frames = FrameBuffer::default();
+    let mut stream = data;
+    let mut taken = 0;
+    loop {
+        match frames.next_frame(MAX) {
+            Ok(Some(frame)) => {
+                taken += 4;
+                assert_eq!(frame, data[taken..taken + frame.len()]);
+                taken += frame.len();
+            }
+            Ok(None) => match frames.read_from(&mut stream).now_or_never() {
+                Some(Ok(0)) | None => return,
+                Some(read) => assert!(read.is_ok(), "a slice cannot fail"),
+            },
+            Err(_) => return,
+        }
+        assert!(frames.buffer.capacity() <= 2 * (data.len() + RESERVE_MAX));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn streams_of_any_bytes_are_cut_into_their_own_bytes() {
+        let mut state = 1_u32;
+        for round in 0..200 {
+            let mut data = Vec::new();
+            while data.len() < round * 100 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let size = state >> 20;
+                data.extend(size.to_be_bytes());
+                data.extend((0..size).map(|index| index as u8));
+            }
+            data.truncate(round * 100);
+            fuzz(&data);
+        }
+    }
 
     fn buffer(bytes: &[u8]) -> FrameBuffer {
         FrameBuffer {

@@ -15,6 +15,8 @@
 pub mod api;
 mod api_list;
 pub mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod guard;
 pub mod header;
 pub mod leader;

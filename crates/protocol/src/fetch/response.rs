@@ -98,7 +98,9 @@ pub struct AbortedTransaction {
 }
 
 impl FetchPartitionResponse {
-    /// An error, with the other fields as Kafka fills them then.
+    /// An error found before reading (`FetchResponse.partitionResponse`: unknown topic, not
+    /// authorised), with the other fields as Kafka fills them then. Errors of the read itself
+    /// (`OFFSET_OUT_OF_RANGE` and the like) have null aborted transactions instead of none.
     pub fn error(partition: i32, error_code: ErrorCode) -> Self {
         Self {
             partition,
@@ -108,7 +110,7 @@ impl FetchPartitionResponse {
             log_start_offset: -1,
             diverging_epoch: None,
             current_leader: LeaderIdAndEpoch::default(),
-            aborted_transactions: None,
+            aborted_transactions: Some(Vec::new()),
             preferred_read_replica: -1,
             records: None,
         }
