@@ -1,146 +1,240 @@
-//! The session as the broker's parts use it: ask and await, or ask and listen.
-//!
-//! One sink receives the session's ordered stream and routes it. A reply goes to whoever asked;
-//! watches and session changes go to every subscriber. A subscriber that asks through
-//! [`Subscriber::submit`] gets replies and watches in one queue, in the session's order: the
-//! controller depends on that.
+//! Requests, answers, watch events, sessions.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::future::Future;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
-use arc_swap::ArcSwapOption;
-use ottla_coordination::{Coordination, Error, Event, Reply, Request, RequestId};
+use ottla_coordination::{
+    Coordination, Error, Event, EventSink, OpenError, Reply, Request, RequestId, SessionEvent,
+    WatchEvent,
+};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-/// Who waits for a reply.
-enum Waiter {
-    Once(oneshot::Sender<Result<Reply, Error>>),
-    Subscriber(RequestId, mpsc::UnboundedSender<Event>),
+/// Opens a session with the provider that the configuration names. May block; called on a thread
+/// where that is allowed.
+pub type Opener = Arc<dyn Fn(EventSink) -> Result<Arc<dyn Coordination>, OpenError> + Send + Sync>;
+
+/// What subscribers hear, in the order of the session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// A watch fired.
+    Watch(WatchEvent),
+    /// The connection changed. After [`SessionEvent::Expired`] all watches are gone; the next
+    /// [`SessionEvent::Connected`] is of a new session, in which they must be armed again.
+    Session(SessionEvent),
+}
+
+type OnReply = Box<dyn FnOnce(Result<Reply, Error>) + Send>;
+type Filter = Box<dyn Fn(&WatchEvent) -> bool + Send>;
+
+/// The broker's session; see the module's text.
+pub struct CoordinationHandle {
+    opener: Opener,
+    router: Arc<Router>,
+    session: Mutex<Arc<dyn Coordination>>,
+    next_id: AtomicU64,
+    zookeeper_set_acl: bool,
+    /// The session of the last successful registration, −1 before it (`ZOOKEEPER-2985`).
+    pub(super) registered_session: AtomicI64,
 }
 
 #[derive(Default)]
-struct Routes {
-    waiters: Mutex<HashMap<RequestId, Waiter>>,
-    subscribers: Mutex<Vec<mpsc::UnboundedSender<Event>>>,
+struct Router {
+    pending: Mutex<BTreeMap<RequestId, OnReply>>,
+    subscribers: Mutex<Vec<Subscriber>>,
 }
 
-impl Routes {
-    fn deliver(&self, event: Event) {
-        match event {
-            Event::Reply { id, result } => match self.waiters.lock().remove(&id) {
-                // Whoever asked may have gone away; nobody else wants the answer.
-                Some(Waiter::Once(sender)) => drop(sender.send(result)),
-                Some(Waiter::Subscriber(id, sender)) => {
-                    drop(sender.send(Event::Reply { id, result }));
-                }
-                None => {}
-            },
-            event => self
-                .subscribers
-                .lock()
-                .retain(|subscriber| subscriber.send(event.clone()).is_ok()),
-        }
-    }
-}
-
-/// The broker's session with ZooKeeper or with the embedded tree.
-pub struct CoordinationHandle {
-    session: ArcSwapOption<Box<dyn Coordination>>,
-    routes: Arc<Routes>,
-    next_id: AtomicU64,
-}
-
-impl fmt::Debug for CoordinationHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CoordinationHandle").finish_non_exhaustive()
-    }
+struct Subscriber {
+    wants: Filter,
+    queue: mpsc::UnboundedSender<Notice>,
 }
 
 impl CoordinationHandle {
-    /// A handle without a session yet: requests fail with [`Error::SessionExpired`].
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            session: ArcSwapOption::empty(),
-            routes: Arc::default(),
-            next_id: AtomicU64::new(1),
-        })
+    /// Opens the first session. `zookeeper_set_acl`: whether new znodes are protected.
+    pub async fn connect(opener: Opener, zookeeper_set_acl: bool) -> Result<Arc<Self>, OpenError> {
+        let router = Arc::new(Router::default());
+        let (session, gate) = open(Arc::clone(&opener), &router).await?;
+        gate.release();
+        Ok(Arc::new(Self {
+            opener,
+            router,
+            session: Mutex::new(session),
+            next_id: AtomicU64::new(0),
+            zookeeper_set_acl,
+            registered_session: AtomicI64::new(-1),
+        }))
     }
 
-    /// Where the session is to deliver its events. Made before the session is opened.
-    pub fn sink(&self) -> Box<dyn Fn(Event) + Send + Sync> {
-        let routes = Arc::clone(&self.routes);
-        Box::new(move |event| routes.deliver(event))
+    /// Opens a new session in place of one that has expired. Subscribers hear
+    /// [`SessionEvent::Connected`]. The caller tries again after a second when it fails.
+    pub async fn reconnect(&self) -> Result<(), OpenError> {
+        let (session, gate) = open(Arc::clone(&self.opener), &self.router).await?;
+        let old = std::mem::replace(&mut *self.session.lock(), session);
+        gate.release();
+        close(old).await;
+        Ok(())
     }
 
-    /// Takes a session into use; a new one replaces an expired one.
-    pub fn set_session(&self, session: Box<dyn Coordination>) {
-        self.session.store(Some(Arc::new(session)));
-    }
-
-    /// The session's id; 0 without a session.
+    /// The current session's id: the owner of its ephemeral znodes.
     pub fn session_id(&self) -> i64 {
-        self.session
-            .load()
-            .as_ref()
-            .map_or(0, |session| session.session_id())
+        self.session.lock().session_id()
     }
 
-    /// Sends a request now and returns what awaits its reply: requests take effect in the order of
-    /// these calls.
+    /// Whether new znodes are protected (`zookeeper.set.acl`).
+    pub fn sets_acl(&self) -> bool {
+        self.zookeeper_set_acl
+    }
+
+    /// Sends a request at once; requests take effect in the order of these calls. The answer is
+    /// given to `on_reply` on the provider's thread, between the watch events before and after it:
+    /// it must only hand it on.
+    pub fn submit(
+        &self,
+        request: Request,
+        on_reply: impl FnOnce(Result<Reply, Error>) + Send + 'static,
+    ) {
+        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        self.router.pending.lock().insert(id, Box::new(on_reply));
+        self.session.lock().submit(id, request);
+    }
+
+    /// Sends a request at once; the future only waits for the answer.
     pub fn request(
         &self,
         request: Request,
     ) -> impl Future<Output = Result<Reply, Error>> + Send + use<> {
-        let (sender, receiver) = oneshot::channel();
-        self.submit(Waiter::Once(sender), request);
-        async move { receiver.await.unwrap_or(Err(Error::SessionExpired)) }
+        let (answer, answered) = oneshot::channel();
+        // A caller that has gone away needs no answer.
+        self.submit(request, move |result| _ = answer.send(result));
+        async move { answered.await.unwrap_or(Err(Error::SessionExpired)) }
     }
 
-    /// Listens to watches and session changes from now on.
-    pub fn subscribe(self: &Arc<Self>) -> (Subscriber, mpsc::UnboundedReceiver<Event>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.routes.subscribers.lock().push(sender.clone());
-        let subscriber = Subscriber {
-            handle: Arc::clone(self),
-            sender,
-        };
-        (subscriber, receiver)
-    }
-
-    /// Ends the session: its ephemeral znodes go at once. Blocks.
-    pub fn close(&self) {
-        if let Some(session) = self.session.swap(None) {
-            session.close();
+    /// Sends requests at once, pipelined; the answers come in their order.
+    pub fn request_all(
+        &self,
+        requests: Vec<Request>,
+    ) -> impl Future<Output = Vec<Result<Reply, Error>>> + Send + use<> {
+        let pending: Vec<_> = requests
+            .into_iter()
+            .map(|request| self.request(request))
+            .collect();
+        async move {
+            let mut answers = Vec::with_capacity(pending.len());
+            for answer in pending {
+                answers.push(answer.await);
+            }
+            answers
         }
     }
 
-    fn submit(&self, waiter: Waiter, request: Request) {
-        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        self.routes.waiters.lock().insert(id, waiter);
-        match self.session.load().as_ref() {
-            Some(session) => session.submit(id, request),
-            None => self.routes.deliver(Event::Reply {
-                id,
-                result: Err(Error::SessionExpired),
-            }),
+    /// Subscribes to session changes and to the watch events that `wants` accepts. An event is
+    /// queued before any answer that shows its change is given.
+    pub fn subscribe(
+        &self,
+        wants: impl Fn(&WatchEvent) -> bool + Send + 'static,
+    ) -> mpsc::UnboundedReceiver<Notice> {
+        let (queue, notices) = mpsc::unbounded_channel();
+        self.router.subscribers.lock().push(Subscriber {
+            wants: Box::new(wants),
+            queue,
+        });
+        notices
+    }
+
+    /// Ends the session: its ephemeral znodes go at once.
+    pub async fn close(&self) {
+        let session = Arc::clone(&self.session.lock());
+        close(session).await;
+    }
+}
+
+impl Router {
+    fn route(&self, event: Event) {
+        match event {
+            Event::Reply { id, result } => {
+                let on_reply = self.pending.lock().remove(&id);
+                if let Some(on_reply) = on_reply {
+                    on_reply(result);
+                }
+            }
+            Event::Watch(event) => {
+                let accepts = |wants: &Filter| wants(&event);
+                self.tell(&Notice::Watch(event.clone()), accepts);
+            }
+            Event::Session(event) => self.tell(&Notice::Session(event), |_| true),
+        }
+    }
+
+    fn tell(&self, notice: &Notice, accepts: impl Fn(&Filter) -> bool) {
+        self.subscribers.lock().retain(|subscriber| {
+            if accepts(&subscriber.wants) {
+                subscriber.queue.send(notice.clone()).is_ok()
+            } else {
+                !subscriber.queue.is_closed()
+            }
+        });
+    }
+}
+
+impl fmt::Debug for CoordinationHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoordinationHandle")
+            .field("session_id", &self.session_id())
+            .finish()
+    }
+}
+
+/// Holds a new session's events back until the handle uses it: whoever hears of it may call.
+struct Gate {
+    router: Weak<Router>,
+    held: Mutex<Option<Vec<Event>>>,
+}
+
+impl Gate {
+    fn pass(&self, event: Event) {
+        if let Some(held) = self.held.lock().as_mut() {
+            held.push(event);
+        } else if let Some(router) = self.router.upgrade() {
+            router.route(event);
+        }
+    }
+
+    fn release(&self) {
+        // Later events wait for the lock, and so keep their order.
+        let mut held = self.held.lock();
+        for event in held.take().unwrap_or_default() {
+            if let Some(router) = self.router.upgrade() {
+                router.route(event);
+            }
         }
     }
 }
 
-/// Asks through a handle and gets the replies in its own queue, between the watches.
-#[derive(Debug, Clone)]
-pub struct Subscriber {
-    handle: Arc<CoordinationHandle>,
-    sender: mpsc::UnboundedSender<Event>,
+async fn open(
+    opener: Opener,
+    router: &Arc<Router>,
+) -> Result<(Arc<dyn Coordination>, Arc<Gate>), OpenError> {
+    let held = Mutex::new(Some(Vec::new()));
+    let gate = Arc::new(Gate {
+        router: Arc::downgrade(router),
+        held,
+    });
+    let behind = Arc::clone(&gate);
+    let sink: EventSink = Box::new(move |event| behind.pass(event));
+    let opened = tokio::task::spawn_blocking(move || opener(sink)).await;
+    let session = opened.unwrap_or(Err(OpenError::Closed))?;
+    Ok((session, gate))
 }
 
-impl Subscriber {
-    /// Sends a request; its reply comes back under the subscriber's own `id`.
-    pub fn submit(&self, id: RequestId, request: Request) {
-        self.handle
-            .submit(Waiter::Subscriber(id, self.sender.clone()), request);
+/// Closing waits for the provider.
+async fn close(session: Arc<dyn Coordination>) {
+    if tokio::task::spawn_blocking(move || session.close())
+        .await
+        .is_err()
+    {
+        tracing::warn!("closing the coordination session failed");
     }
 }

@@ -1,6 +1,18 @@
-//! The session with ZooKeeper or with the embedded tree, and what a broker does with it at its
-//! start: paths, cluster id, broker id, registration.
+//! The broker's session with ZooKeeper or the embedded tree, for asynchronous callers.
+//!
+//! [`CoordinationHandle`] routes answers to whoever asked and watch events to whoever subscribed,
+//! across sessions: when one expires the handle opens the next. It decides nothing: whether to
+//! register again or to elect is for those who hear of the new session.
+//!
+//! Read in this order: [`handle`], [`calls`], [`startup`], [`registration`], [`entity_configs`].
 
-mod handle;
+pub mod calls;
+pub mod entity_configs;
+pub mod handle;
+pub mod registration;
+pub mod startup;
+#[cfg(test)]
+mod tests;
 
-pub use handle::{CoordinationHandle, Subscriber};
+pub use calls::{FencedError, MultiError};
+pub use handle::{CoordinationHandle, Notice, Opener};
