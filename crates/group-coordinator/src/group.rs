@@ -564,3 +564,48 @@ impl Group {
         }
     }
 }
+
+#[cfg(test)]
+impl Group {
+    pub(crate) fn check_invariants(&self) {
+        let awaiting = self
+            .members
+            .values()
+            .filter(|m| m.awaiting_join.is_some())
+            .count();
+        assert_eq!(awaiting, self.awaiting_join);
+        match self.state {
+            GroupState::Empty => assert!(self.members.is_empty()),
+            GroupState::CompletingRebalance | GroupState::Stable => {
+                assert!(!self.members.is_empty());
+                let protocol = self.protocol_name.as_deref().expect("a settled protocol");
+                for member in self.members.values() {
+                    assert!(member.protocols.iter().any(|p| &*p.name == protocol));
+                }
+            }
+            GroupState::PreparingRebalance => assert!(self.join_clock.is_some()),
+            GroupState::Dead => panic!("a dead group is not kept"),
+        }
+        match &self.leader {
+            Some(leader) => assert!(self.members.contains_key(leader), "the leader is a member"),
+            None => assert!(self.members.is_empty(), "members have a leader"),
+        }
+        for (instance_id, member_id) in &self.static_members {
+            let member = self
+                .members
+                .get(member_id)
+                .expect("a static member is a member");
+            assert_eq!(member.group_instance_id.as_ref(), Some(instance_id));
+        }
+        for (name, count) in &self.protocol_support {
+            let offering = |m: &&Member| m.protocols.iter().any(|p| p.name == *name);
+            assert_eq!(self.members.values().filter(offering).count(), *count);
+        }
+        for pending in &self.pending_members {
+            assert!(!self.members.contains_key(pending));
+        }
+        for member in self.members.values() {
+            assert!(member.awaiting_sync.is_none() || self.is(GroupState::CompletingRebalance));
+        }
+    }
+}

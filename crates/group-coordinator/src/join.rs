@@ -307,6 +307,8 @@ impl Group {
             return;
         }
         self.take_join(&stored.new_member_id);
+        // A session that ran out while the join was parked was not acted upon.
+        self.restart_session(ctx, &stored.new_member_id);
         let is_leader = self.is_leader(&stored.new_member_id);
         let mut response = self.current_generation(stored.new_member_id, false);
         if stored.supports_skip_assignment {

@@ -637,10 +637,10 @@ impl GroupCoordinatorShard {
             }
         }
         for (_, in_flight) in self.appends.in_flight.values_mut() {
-            if let InFlight::Offsets(write) = in_flight {
-                if write.producer_id == Some(producer_id) {
-                    write.outcome.get_or_insert(outcome);
-                }
+            if let InFlight::Offsets(write) = in_flight
+                && write.producer_id == Some(producer_id)
+            {
+                write.outcome.get_or_insert(outcome);
             }
         }
     }
@@ -688,6 +688,84 @@ impl GroupCoordinatorShard {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl GroupCoordinatorShard {
+    /// Asserts what must hold between events; the parked requests.
+    pub(crate) fn check_invariants(&self) -> Vec<RequestId> {
+        let mut parked = Vec::new();
+        for (id, group) in &self.groups {
+            group.check_invariants();
+            let state = group.state();
+            let join = TimerKey::Join {
+                group_id: id.clone(),
+            };
+            let sync = TimerKey::Sync {
+                group_id: id.clone(),
+            };
+            let joining = state == GroupState::PreparingRebalance;
+            assert_eq!(
+                self.deadlines.deadline_of(&join).is_some(),
+                joining,
+                "{id} {state}"
+            );
+            let syncing = matches!(state, GroupState::CompletingRebalance | GroupState::Stable)
+                && !group.pending_sync.is_empty();
+            assert_eq!(
+                self.deadlines.deadline_of(&sync).is_some(),
+                syncing,
+                "{id} {state}"
+            );
+            for member in group.members.values() {
+                let requests = member.awaiting_join.iter().chain(&member.awaiting_sync);
+                parked.extend(requests);
+                let timed = self
+                    .deadlines
+                    .deadline_of(&group.session_timer(&member.id))
+                    .is_some();
+                assert!(
+                    timed || !member.fails_when_silent(),
+                    "{} has a deadline",
+                    member.id
+                );
+            }
+            for pending in &group.pending_members {
+                assert!(
+                    self.deadlines
+                        .deadline_of(&group.session_timer(pending))
+                        .is_some()
+                );
+            }
+        }
+        for key in self.deadlines.keys() {
+            let (TimerKey::Join { group_id }
+            | TimerKey::Sync { group_id }
+            | TimerKey::Session { group_id, .. }) = key;
+            let group = self
+                .groups
+                .get(group_id)
+                .expect("a deadline belongs to a group");
+            if let TimerKey::Session { member_id, .. } = key {
+                let known = group.members.contains_key(member_id)
+                    || group.pending_members.contains(member_id);
+                assert!(known, "the deadline of {member_id} outlived it");
+            }
+        }
+        for (_, in_flight) in self.appends.in_flight.values() {
+            if let InFlight::Offsets(write) = in_flight {
+                parked.push(write.request);
+            }
+        }
+        parked
+    }
+
+    pub(crate) fn generations(&self) -> Vec<(Arc<str>, u64, i32)> {
+        self.groups
+            .values()
+            .map(|g| (g.id.clone(), g.incarnation, g.generation_id))
+            .collect()
     }
 }
 
