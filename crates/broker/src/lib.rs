@@ -15,6 +15,7 @@ pub mod coordination;
 pub mod dynamic_config;
 pub mod group_coordinator;
 mod handlers;
+mod listeners;
 pub mod metadata_cache;
 pub mod producer_ids;
 pub mod replica_manager;

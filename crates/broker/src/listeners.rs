@@ -1,0 +1,109 @@
+//! From the broker's keys to sockets, and from bound sockets to what is advertised.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_config::BrokerConfig;
+use ottla_model::Endpoint;
+use ottla_network::{BindError, BoundListener, ListenerConfig, ListenerName, ServerConfig};
+use ottla_protocol::ApiTable;
+
+/// The limits and buffers that hold for all listeners.
+pub(crate) fn server_config(config: &BrokerConfig, apis: Arc<ApiTable>) -> ServerConfig {
+    let buffer = |bytes: i32| usize::try_from(bytes).ok();
+    ServerConfig {
+        socket_request_max_bytes: limit(config.socket_request_max_bytes),
+        socket_send_buffer_bytes: buffer(config.socket_send_buffer_bytes),
+        socket_receive_buffer_bytes: buffer(config.socket_receive_buffer_bytes),
+        socket_listen_backlog_size: config.socket_listen_backlog_size,
+        connections_max_idle: Duration::from_millis(
+            config.connections_max_idle_ms.try_into().unwrap_or(u64::MAX),
+        ),
+        max_connections: limit(config.max_connections),
+        max_connections_per_ip: limit(config.max_connections_per_ip),
+        max_connections_per_ip_overrides: overrides(config),
+        max_connection_creation_rate: config
+            .max_connection_creation_rate
+            .try_into()
+            .unwrap_or(u32::MAX),
+        ..ServerConfig::new(apis)
+    }
+}
+
+fn limit(value: i32) -> usize {
+    usize::try_from(value).unwrap_or(0)
+}
+
+/// Hosts of `max.connections.per.ip.overrides` by address; a host that has none limits nothing.
+fn overrides(config: &BrokerConfig) -> BTreeMap<IpAddr, usize> {
+    let mut limits = BTreeMap::new();
+    for (host, count) in config.max_connections_per_ip_overrides() {
+        match (host.as_str(), 0).to_socket_addrs() {
+            Ok(addresses) => {
+                limits.extend(addresses.map(|address| (address.ip(), limit(count))));
+            }
+            Err(error) => {
+                tracing::warn!(host, %error, "max.connections.per.ip.overrides: unknown host");
+            }
+        }
+    }
+    limits
+}
+
+/// Binds every listener, without accepting yet.
+pub(crate) fn bind(
+    config: &BrokerConfig,
+    server: &ServerConfig,
+) -> Result<Vec<BoundListener>, BindError> {
+    config
+        .listeners()
+        .iter()
+        .map(|endpoint| BoundListener::bind(listener_config(config, endpoint), server))
+        .collect()
+}
+
+fn listener_config(config: &BrokerConfig, endpoint: &Endpoint) -> ListenerConfig {
+    let own = |key: &str| {
+        let name = endpoint.listener.to_lowercase();
+        config
+            .properties()
+            .get(&format!("listener.name.{name}.{key}"))
+            .and_then(|value| value.trim().parse::<i32>().ok())
+            .unwrap_or(i32::MAX)
+    };
+    ListenerConfig {
+        name: ListenerName::new(&endpoint.listener),
+        security_protocol: endpoint.protocol,
+        host: endpoint.host.clone(),
+        port: endpoint.port.try_into().unwrap_or(0),
+        is_inter_broker: endpoint.listener == config.inter_broker_listener_name(),
+        max_connections: limit(own("max.connections")),
+        max_connection_creation_rate: own("max.connection.creation.rate").try_into().unwrap_or(0),
+    }
+}
+
+/// What to register: the advertised listeners, with the ports that the system chose where none
+/// was configured, and this machine's name where no host was.
+pub(crate) fn advertised(config: &BrokerConfig, bound: &[BoundListener]) -> Vec<Endpoint> {
+    let advertised = config.advertised_listeners().iter().cloned();
+    advertised
+        .map(|mut endpoint| {
+            let listener = bound.iter().find(|b| b.config().name.as_str() == endpoint.listener);
+            if let Some(listener) = listener.filter(|_| endpoint.port == 0) {
+                endpoint.port = i32::from(listener.local_address().port());
+            }
+            if endpoint.host.is_empty() {
+                endpoint.host = host_name();
+            }
+            endpoint
+        })
+        .collect()
+}
+
+/// The canonical name of this machine, as `InetAddress.getLocalHost` finds it.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if (name.as_str(), 0).to_socket_addrs().is_ok() { name } else { "localhost".to_owned() }
+}
