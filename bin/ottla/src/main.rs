@@ -1,2 +1,55 @@
-//! The ottla daemon and tools.
-fn main() {}
+//! The `ottla` command: the daemon, and later its tools.
+//!
+//! A thin main: read the command line and the configuration, start the broker, wait for a signal,
+//! shut down. Results for people and scripts go to standard output, logs to standard error.
+
+mod configuration;
+mod logging;
+mod server;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A Kafka broker for clusters that run on ZooKeeper.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    about,
+    after_help = "Without a command, ottla runs `ottla server`."
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a broker until it is interrupted or terminated.
+    Server(ServerArguments),
+}
+
+/// What `ottla server` is told.
+#[derive(Debug, Default, Args)]
+struct ServerArguments {
+    /// Kafka's server.properties, or TOML with the same keys (a name that ends in .toml). Without
+    /// it: a single node on 127.0.0.1:9092 with its data below ./data.
+    file: Option<PathBuf>,
+    /// Sets a key, over what the file says; may be repeated.
+    #[arg(long = "override", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let command = CommandLine::parse().command;
+    let Command::Server(arguments) =
+        command.unwrap_or_else(|| Command::Server(ServerArguments::default()));
+    match server::run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ottla: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

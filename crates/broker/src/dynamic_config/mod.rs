@@ -1,4 +1,8 @@
-//! To be filled by its owner: see crates/broker/src/broker.rs for how it is assembled.
+//! Changes of configuration while the broker runs: who makes them, and who follows them.
+
+mod loggers;
+
+pub use loggers::{LEVELS, Loggers, ROOT};
 
 /// Placeholder.
 #[derive(Debug)]
