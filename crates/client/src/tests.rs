@@ -47,13 +47,7 @@ impl Service for SmallBroker {
                 Err(error) => error.into(),
             },
             keys::FETCH => match FetchRequest::decode(version, body) {
-                Ok(request) => match self.read(&request).encode(header) {
-                    Ok(parts) => Outcome::Respond(ottla_network::Response {
-                        parts,
-                        throttle: Duration::ZERO,
-                    }),
-                    Err(_) => Outcome::Close,
-                },
+                Ok(request) => self.read(&request).encode(header).into(),
                 Err(error) => error.into(),
             },
             _ => match decode_request(header.api_key, version, body) {

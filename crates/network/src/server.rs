@@ -19,6 +19,8 @@ use crate::service::{ConnectionInfo, Principal, Service};
 
 /// How long an acceptor rests when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long a shutdown waits for connections that it has cut off.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a listener cannot be bound.
 #[derive(Debug, thiserror::Error)]
@@ -143,6 +145,8 @@ impl Server {
         {
             tracing::warn!("requests still in work after {grace:?}: closing their connections");
             self.connections.lock().abort_all();
+            // They end at their next await; a handler that never awaits is left behind.
+            let _ = tokio::time::timeout(LAST_WAIT, self.quotas.all_closed()).await;
         }
     }
 }

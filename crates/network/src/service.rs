@@ -17,9 +17,11 @@ pub trait Service: Send + Sync + 'static {
     /// only for ApiVersions in a version that 3.9 does not have, which must be answered in
     /// version 0 without looking at it.
     ///
-    /// The future is dropped when the client goes away before it is done: long polls and joins
-    /// must give up their place then. Requests of one connection are never handled at the same
-    /// time. Handlers must not block the thread.
+    /// For requests that only wait (Fetch, JoinGroup, SyncGroup) the future is dropped when the
+    /// client goes away or the broker stops before it is done: they must give up their place then.
+    /// All others run to their end, for they may be half done; at the end of the grace time of
+    /// [`Server::shutdown`](crate::Server::shutdown) they are dropped as well. Requests of one
+    /// connection are never handled at the same time. Handlers must not block the thread.
     fn call(&self, context: RequestContext, body: Bytes) -> impl Future<Output = Outcome> + Send;
 
     /// Told when a connection has ended, whatever the reason; `connection_id` is never used again.
@@ -177,12 +179,21 @@ impl From<Bytes> for Outcome {
     }
 }
 
-impl From<Result<Bytes, EncodeError>> for Outcome {
+impl From<Vec<Part>> for Outcome {
+    fn from(parts: Vec<Part>) -> Self {
+        Self::Respond(Response {
+            parts,
+            throttle: Duration::ZERO,
+        })
+    }
+}
+
+impl<T: Into<Outcome>> From<Result<T, EncodeError>> for Outcome {
     /// An answer that cannot be encoded is a fault of the handler: the connection is closed, for
     /// the client would wait for ever.
-    fn from(result: Result<Bytes, EncodeError>) -> Self {
+    fn from(result: Result<T, EncodeError>) -> Self {
         match result {
-            Ok(bytes) => bytes.into(),
+            Ok(answer) => answer.into(),
             Err(error) => {
                 tracing::error!(%error, "response could not be encoded; closing connection");
                 Self::Close

@@ -1,4 +1,31 @@
 //! Decoding requests and encoding responses with kafka-protocol's types, behind the bounds guard.
+//!
+//! # For authors of handlers
+//! kafka-protocol 0.15.1 has the shape of 3.9's schemas in every version (`guard::tests` prove it),
+//! and `Default` gives Kafka's own defaults. A field that a version does not have is left out
+//! silently if the schema calls it ignorable (throttle times, error messages, topic ids, racks …).
+//! The others must hold their default there, or encoding fails and the connection is closed, as
+//! Java's classes throw. In responses these are, with the versions that have them:
+//!
+//! | Response | Only there |
+//! |---|---|
+//! | AddPartitionsToTxn | `results_by_topic_v3_and_below` ≤ 3, `results_by_transaction` ≥ 4 |
+//! | CreateDelegationToken, DescribeDelegationToken | `token_requester_*` ≥ 3 |
+//! | DescribeAcls, DeleteAcls | `pattern_type` other than LITERAL (3) ≥ 1 |
+//! | DescribeCluster | `endpoint_type` other than 1 ≥ 1 |
+//! | DescribeConfigs | `is_default` = 0 |
+//! | DescribeGroups | `authorized_operations` ≥ 3 |
+//! | ElectLeaders | `error_code` ≥ 1 |
+//! | FindCoordinator | `error_code`, `node_id`, `host`, `port` ≤ 3, `coordinators` ≥ 4 |
+//! | JoinGroup | `skip_assignment` ≥ 9 |
+//! | LeaderAndIsr | `partition_errors` ≤ 4, `topics` ≥ 5 |
+//! | LeaveGroup | `members` ≥ 3 |
+//! | ListOffsets | `old_style_offsets` = 0, `timestamp` and `offset` ≥ 1, `leader_epoch` ≥ 4 |
+//! | Metadata | `cluster_authorized_operations` 8–10, `topic_authorized_operations` ≥ 8 |
+//! | OffsetFetch | `topics` ≤ 7, `groups` ≥ 8 |
+//!
+//! Tagged fields are written when they differ from the default: ApiVersions' finalized features
+//! epoch of 0 does. Text that is not UTF-8 is refused here where Java would replace it.
 
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestKind};
