@@ -40,7 +40,11 @@ impl Core {
     }
 
     async fn next_block(&self, broker: BrokerId) -> Result<(ProducerId, i32), ErrorCode> {
-        match self.exchange.allocate_producer_ids(broker).await {
+        match self
+            .exchange
+            .allocate_producer_ids(&self.config, broker)
+            .await
+        {
             Ok(Some(block)) => Ok((block.first, ProducerIdBlock::SIZE as i32)),
             Ok(None) => {
                 tracing::error!("all producer ids are used up");

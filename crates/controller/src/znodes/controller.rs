@@ -159,26 +159,38 @@ impl Exchange {
     /// Reserves the next block of producer ids for a broker; `None` when the ids are used up.
     pub(crate) async fn allocate_producer_ids(
         &self,
+        config: &ControllerConfig,
         broker: BrokerId,
     ) -> Result<Option<ProducerIdBlock>, Failure> {
         loop {
             let outcome = self
                 .request(Request::get_data(paths::LATEST_PRODUCER_ID_BLOCK))
                 .await;
-            let (data, stat) = data_or_none(outcome)?.ok_or(Error::NoNode)?;
-            let latest = data.map(|data| ProducerIdBlock::decode(&data)).transpose();
+            let found = data_or_none(outcome)?;
+            let latest = found.as_ref().and_then(|(data, _)| data.as_deref());
+            let latest = latest.map(ProducerIdBlock::decode).transpose();
             let latest = latest.map_err(|error| Failure::Malformed(error.to_string()))?;
             let Some(next) = ProducerIdBlock::after(latest.as_ref(), broker) else {
                 return Ok(None);
             };
-            let set = Request::SetData {
-                path: paths::LATEST_PRODUCER_ID_BLOCK.to_owned(),
-                data: Some(next.encode()),
-                version: stat.version,
+            let path = paths::LATEST_PRODUCER_ID_BLOCK.to_owned();
+            let data = Some(next.encode());
+            let write = match found {
+                Some((_, stat)) => Request::SetData {
+                    path,
+                    data,
+                    version: stat.version,
+                },
+                None => Request::Create {
+                    acl: paths::acl_policy(&path, config.zookeeper_set_acl),
+                    mode: CreateMode::Persistent,
+                    path,
+                    data,
+                },
             };
-            match self.request(set).await {
+            match self.request(write).await {
                 Ok(_) => return Ok(Some(next)),
-                Err(Error::BadVersion) => {}
+                Err(Error::BadVersion | Error::NodeExists | Error::NoNode) => {}
                 Err(error) => return Err(error.into()),
             }
         }
