@@ -1,0 +1,539 @@
+//! Recovery after an unclean stop: scanning what was not flushed, rebuilding indexes, epochs and
+//! producer state, and cutting off a torn tail.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use ottla_model::{Offset, Timestamp, TopicPartition};
+use ottla_record::{AppendOrigin, BatchView, EndTransactionMarker, Magic};
+
+use super::append::marker_of;
+use super::load::OpenLog;
+use crate::directory::{StorageFile, read_full};
+use crate::errors::LoadError;
+use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::log_reader::floor;
+use crate::partition_directory::PartitionDirectory;
+use crate::producer::ProducerStateManager;
+use crate::scanner::{PlacedBatch, ScanError};
+use crate::segment::Segment;
+use crate::time_index::TimestampOffset;
+use crate::transaction_index::AbortedTransaction;
+
+/// A log while it is being opened.
+pub(super) struct Recovery<'a> {
+    pub(super) open: &'a OpenLog,
+    pub(super) segments: Vec<Arc<Segment>>,
+    pub(super) epochs: LeaderEpochCache,
+    pub(super) producers: ProducerStateManager,
+}
+
+/// Where a segment stops making sense.
+struct Damage {
+    position: u64,
+    offset: Offset,
+    reason: String,
+}
+
+/// What the scan of one segment found.
+struct Scanned {
+    next_offset: Offset,
+    damage: Option<Damage>,
+}
+
+impl Recovery<'_> {
+    /// Rebuilds segments whose indexes are missing or cannot be theirs.
+    pub(super) fn rebuild_insane_indexes(
+        &mut self,
+        without_index: &BTreeSet<Offset>,
+    ) -> Result<(), LoadError> {
+        for index in 0..self.segments.len() {
+            let Some(segment) = self.segments.get(index).cloned() else {
+                break;
+            };
+            let is_sane = segment
+                .transaction_index
+                .is_sane()
+                .map_err(|error| self.io(error))?;
+            let has_index = !without_index.contains(&segment.base_offset);
+            // Unflushed segments are recovered anyway, and with less to hold on to.
+            if (has_index && is_sane) || self.is_unflushed(index) {
+                continue;
+            }
+            tracing::error!(
+                partition = %self.open.topic_partition, segment = segment.base_offset,
+                "an index is missing or damaged and is rebuilt"
+            );
+            self.recover_segment(index)?;
+        }
+        Ok(())
+    }
+
+    /// Recovers every segment from the one that holds the recovery point on.
+    pub(super) fn recover_unflushed(&mut self) -> Result<(), LoadError> {
+        let mut index = floor(&self.segments, self.open.recovery_point);
+        while index < self.segments.len() {
+            let next_offset = self.recover_segment(index)?;
+            index += 1;
+            let Some(next) = self.segments.get(index) else {
+                break;
+            };
+            // Lost bytes that end at a batch's end leave a gap before the next segment. Compacted
+            // logs have such gaps by right.
+            let is_gap = next.base_offset > next_offset && !self.open.config.compact;
+            if is_gap && next.base_offset > self.open.recovery_point {
+                self.drop_segments_from(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of the log; for a log without segments its start.
+    pub(super) fn log_end_offset(&self) -> Result<Offset, LoadError> {
+        let Some(last) = self.segments.last() else {
+            return Ok(self.open.log_start_offset);
+        };
+        match last.next_offset() {
+            Ok(offset) => Ok(offset),
+            Err(ScanError::Io(error)) => Err(self.io(error)),
+            Err(ScanError::Corrupt { position, error }) => {
+                let reason = error.to_string();
+                let offset = last.base_offset;
+                Err(self.damaged(
+                    last,
+                    &Damage {
+                        position,
+                        offset,
+                        reason,
+                    },
+                ))
+            }
+        }
+    }
+
+    /// Drops all segments, epochs and producers.
+    pub(super) fn start_over(&mut self) -> io::Result<()> {
+        for segment in self.segments.drain(..) {
+            segment.delete()?;
+        }
+        self.epochs.clear();
+        self.producers
+            .truncate_fully(&self.open.directory, self.open.log_start_offset)
+    }
+
+    /// The producer state at the end of the log.
+    pub(super) fn restore_producers(
+        &mut self,
+        log_start: Offset,
+        log_end: Offset,
+    ) -> Result<(), LoadError> {
+        let bases: Vec<Offset> = self
+            .segments
+            .iter()
+            .map(|segment| segment.base_offset)
+            .collect();
+        let strays = self
+            .producers
+            .remove_stray_snapshots(&self.open.directory, &bases);
+        strays.map_err(|error| self.io(error))?;
+        self.rebuild_to(log_start..log_end, self.open.is_clean)
+    }
+
+    fn is_unflushed(&self, index: usize) -> bool {
+        !self.open.is_clean && index >= floor(&self.segments, self.open.recovery_point)
+    }
+
+    fn rebuild_to(&mut self, range: Range<Offset>, is_clean: bool) -> Result<(), LoadError> {
+        let result = rebuild_producers(
+            &mut self.producers,
+            &self.open.topic_partition,
+            &self.open.directory,
+            &self.segments,
+            range,
+            is_clean,
+            self.open.now,
+            self.open.producer_expiration_ms,
+        );
+        result.map_err(|error| self.io(error))
+    }
+
+    /// Recovers one segment; its end. A torn tail is cut off and all later segments go with it.
+    fn recover_segment(&mut self, index: usize) -> Result<Offset, LoadError> {
+        let segment = Arc::clone(&self.segments[index]);
+        // First look, then touch: damage to flushed bytes must change nothing.
+        let scanned = self.scan(&segment).map_err(|error| self.io(error))?;
+        if let Some(damage) = &scanned.damage {
+            // On a clean start all bytes count as flushed.
+            let flushed = if self.open.is_clean {
+                Offset::MAX
+            } else {
+                self.open.recovery_point
+            };
+            if damage.offset < flushed {
+                return Err(self.damaged(&segment, damage));
+            }
+            tracing::warn!(
+                partition = %self.open.topic_partition, segment = segment.base_offset,
+                position = damage.position, offset = damage.offset, reason = damage.reason,
+                "the segment ends in bytes that are no whole batch and is cut there"
+            );
+        }
+        let start = self.open.log_start_offset;
+        self.rebuild_to(start..segment.base_offset, false)?;
+        if let Some(damage) = &scanned.damage {
+            let cut = segment
+                .file()
+                .and_then(|file| file.set_length(damage.position));
+            cut.map_err(|error| self.io(error))?;
+            segment.set_size(damage.position);
+        }
+        self.rebuild_segment(&segment)
+            .map_err(|error| self.io(error))?;
+        self.producers
+            .set_map_end_offset(scanned.next_offset.max(segment.base_offset));
+        self.producers
+            .take_snapshot(&self.open.directory, true)
+            .map_err(|error| self.io(error))?;
+        if scanned.damage.is_some() {
+            self.drop_segments_from(index + 1)?;
+        }
+        Ok(scanned.next_offset)
+    }
+
+    /// Checks all batches of a segment without changing anything.
+    fn scan(&self, segment: &Segment) -> io::Result<Scanned> {
+        let mut walk = Walk::new(segment)?;
+        let mut next_offset = segment.base_offset;
+        loop {
+            let position = walk.position;
+            match walk.next(next_offset)? {
+                Step::End => {
+                    return Ok(Scanned {
+                        next_offset,
+                        damage: None,
+                    });
+                }
+                Step::Batch(batch) => next_offset = batch.next_offset(),
+                Step::Damaged(reason) => {
+                    let damage = Damage {
+                        position,
+                        offset: next_offset,
+                        reason,
+                    };
+                    return Ok(Scanned {
+                        next_offset,
+                        damage: Some(damage),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Rebuilds indexes, epochs and producer state from the batches of a segment, all of them whole.
+    fn rebuild_segment(&mut self, segment: &Segment) -> io::Result<()> {
+        let config = &self.open.config;
+        segment
+            .offset_index
+            .file()
+            .reset(config.segment_index_bytes)?;
+        segment
+            .time_index
+            .file()
+            .reset(config.segment_index_bytes)?;
+        segment.transaction_index.reset()?;
+        let mut largest = TimestampOffset {
+            timestamp: Timestamp::NONE,
+            offset: segment.base_offset,
+        };
+        let mut bytes_since_entry = 0;
+        let mut walk = Walk::new(segment)?;
+        let mut next_offset = segment.base_offset;
+        loop {
+            let position = walk.position;
+            let batch = match walk.next(next_offset)? {
+                Step::Batch(batch) => batch,
+                Step::End => break,
+                Step::Damaged(reason) => return Err(io::Error::other(reason)),
+            };
+            next_offset = batch.next_offset();
+            if batch.max_timestamp > largest.timestamp {
+                let offset = batch.last_offset();
+                largest = TimestampOffset {
+                    timestamp: batch.max_timestamp,
+                    offset,
+                };
+            }
+            // A full index is left sparse: lookups then scan further.
+            let has_room = !segment.offset_index.is_full()? && !segment.time_index.is_full()?;
+            if bytes_since_entry > config.index_interval_bytes && has_room {
+                segment
+                    .offset_index
+                    .append(batch.last_offset(), position as u32)?;
+                segment.time_index.maybe_append(largest, false)?;
+                bytes_since_entry = 0;
+            }
+            bytes_since_entry += batch.size_in_bytes as u64;
+            if batch.magic == Magic::V2 {
+                let epoch = batch.partition_leader_epoch;
+                if epoch.0 >= 0
+                    && self
+                        .epochs
+                        .latest_epoch()
+                        .is_none_or(|latest| epoch > latest)
+                {
+                    self.epochs.assign(epoch, batch.base_offset());
+                }
+                let marker = if batch.is_control() {
+                    marker(batch.bytes())?
+                } else {
+                    None
+                };
+                let index = Some(segment);
+                replay(
+                    &mut self.producers,
+                    &self.open.topic_partition,
+                    batch.header(),
+                    marker,
+                    index,
+                )?;
+            }
+        }
+        segment.set_max_timestamp(largest);
+        segment.become_inactive(false)
+    }
+
+    fn drop_segments_from(&mut self, index: usize) -> Result<(), LoadError> {
+        for segment in self.segments.split_off(index) {
+            let base = segment.base_offset;
+            tracing::warn!(
+                partition = %self.open.topic_partition, segment = base,
+                "deleting a segment after the end of what could be recovered"
+            );
+            let deleted = segment
+                .delete()
+                .and_then(|()| self.producers.delete_snapshot(&self.open.directory, base));
+            deleted.map_err(|error| self.io(error))?;
+        }
+        Ok(())
+    }
+
+    fn io(&self, error: io::Error) -> LoadError {
+        LoadError::Io {
+            topic_partition: self.open.topic_partition.clone(),
+            error,
+        }
+    }
+
+    fn damaged(&self, segment: &Segment, damage: &Damage) -> LoadError {
+        LoadError::Damaged {
+            topic_partition: self.open.topic_partition.clone(),
+            segment: segment.base_offset,
+            position: damage.position,
+            offset: damage.offset,
+            recovery_point: self.open.recovery_point,
+            reason: damage.reason.clone(),
+        }
+    }
+}
+
+/// Reads whole batches of a segment one after the other, checking all there is to check.
+struct Walk<'a> {
+    segment: &'a Segment,
+    file: &'a dyn StorageFile,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
+enum Step<'a> {
+    Batch(BatchView<'a>),
+    End,
+    Damaged(String),
+}
+
+impl<'a> Walk<'a> {
+    fn new(segment: &'a Segment) -> io::Result<Self> {
+        Ok(Self {
+            segment,
+            file: &**segment.file()?,
+            position: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The next batch, which may not begin below `next_offset`.
+    fn next(&mut self, next_offset: Offset) -> io::Result<Step<'_>> {
+        let end = self.segment.size();
+        if self.position >= end {
+            return Ok(Step::End);
+        }
+        let mut scanner = self.segment.scan(self.position)?;
+        let batch = match scanner.next_batch() {
+            Ok(Some(batch)) => batch.header,
+            Ok(None) => return Ok(Step::Damaged("an incomplete batch".to_owned())),
+            Err(ScanError::Corrupt { error, .. }) => return Ok(Step::Damaged(error.to_string())),
+            Err(ScanError::Io(error)) => return Err(error),
+        };
+        let (first, last) = (batch.base_offset(), batch.last_offset());
+        if first < next_offset || last < first {
+            let reason = format!("offsets {first} to {last} where {next_offset} was expected");
+            return Ok(Step::Damaged(reason));
+        }
+        if last - self.segment.base_offset > Offset::from(i32::MAX) {
+            return Ok(Step::Damaged(format!(
+                "offset {last} is out of the segment's reach"
+            )));
+        }
+        // No larger than the file: the scanner saw the whole batch in it.
+        self.buffer.resize(batch.size_in_bytes, 0);
+        if read_full(self.file, &mut self.buffer, self.position)? < self.buffer.len() {
+            return Ok(Step::Damaged("an incomplete batch".to_owned()));
+        }
+        let view = match BatchView::parse(&self.buffer) {
+            Ok(view) => view,
+            Err(error) => return Ok(Step::Damaged(error.to_string())),
+        };
+        if let Err(error) = view.ensure_valid() {
+            return Ok(Step::Damaged(error.to_string()));
+        }
+        self.position += batch.size_in_bytes as u64;
+        Ok(Step::Batch(view))
+    }
+}
+
+/// Brings producer state to the end of `range`, from the newest usable snapshot or the start, and
+/// writes snapshots at the bases of the last two segments and at the end.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "a log that is open and one that opens share it"
+)]
+pub(super) fn rebuild_producers(
+    producers: &mut ProducerStateManager,
+    topic_partition: &TopicPartition,
+    directory: &PartitionDirectory,
+    segments: &[Arc<Segment>],
+    range: Range<Offset>,
+    is_clean: bool,
+    now: Timestamp,
+    expiration_ms: i64,
+) -> io::Result<()> {
+    let (log_start, last_offset) = (range.start, range.end);
+    let last_bases = segments
+        .iter()
+        .rev()
+        .take(2)
+        .rev()
+        .map(|segment| segment.base_offset);
+    if is_clean && producers.snapshots().is_empty() {
+        for offset in last_bases.chain([last_offset]) {
+            producers.set_map_end_offset(offset);
+            producers.take_snapshot(directory, true)?;
+        }
+        return Ok(());
+    }
+    let had_none = producers.is_empty() && producers.map_end_offset() >= last_offset;
+    producers.truncate_and_reload(directory, log_start, last_offset, now, expiration_ms)?;
+    if last_offset > producers.map_end_offset() && !had_none {
+        let last_bases: Vec<Offset> = last_bases.collect();
+        let first = floor(segments, producers.map_end_offset());
+        for segment in segments.iter().skip(first) {
+            if segment.base_offset >= last_offset {
+                break;
+            }
+            let start = segment
+                .base_offset
+                .max(producers.map_end_offset())
+                .max(log_start);
+            producers.set_map_end_offset(start);
+            if last_bases.contains(&segment.base_offset) {
+                producers.take_snapshot(directory, true)?;
+            }
+            replay_segment(producers, topic_partition, segment, start..last_offset)?;
+        }
+    }
+    producers.set_map_end_offset(last_offset);
+    producers.take_snapshot(directory, true).map(drop)
+}
+
+fn replay_segment(
+    producers: &mut ProducerStateManager,
+    topic_partition: &TopicPartition,
+    segment: &Segment,
+    range: Range<Offset>,
+) -> io::Result<()> {
+    let Some(first) = segment.find(range.start)? else {
+        return Ok(());
+    };
+    let mut scanner = segment.scan(first.position)?;
+    while let Some(PlacedBatch { position, header }) = scanner.next_batch()? {
+        if header.last_offset() >= range.end {
+            break;
+        }
+        if header.base_offset() < range.start || !header.has_producer_id() {
+            continue;
+        }
+        let marker = if header.is_control() {
+            let mut batch = vec![0; header.size_in_bytes];
+            let read = read_full(&**segment.file()?, &mut batch, position)?;
+            marker(&batch[..read])?
+        } else {
+            None
+        };
+        replay(producers, topic_partition, &header, marker, None)?;
+    }
+    Ok(())
+}
+
+/// Applies a batch of the log to the producer state; `index` takes aborted transactions.
+fn replay(
+    producers: &mut ProducerStateManager,
+    topic_partition: &TopicPartition,
+    batch: &ottla_record::BatchHeader,
+    marker: Option<EndTransactionMarker>,
+    index: Option<&Segment>,
+) -> io::Result<()> {
+    if !batch.has_producer_id() {
+        return Ok(());
+    }
+    let mut info = producers.prepare_update(batch.producer_id, AppendOrigin::Replication);
+    let offset = batch.base_offset();
+    let result = match marker {
+        Some(marker) => info.append_marker(
+            marker,
+            batch.producer_epoch,
+            offset,
+            batch.max_timestamp,
+            topic_partition,
+        ),
+        None if batch.is_control() => return Ok(()),
+        None => info.append_data(batch, topic_partition).map(|()| None),
+    };
+    let completed = match result {
+        Ok(completed) => completed,
+        Err(error) => {
+            tracing::warn!(partition = %topic_partition, %error, "a batch in the log is passed over");
+            return Ok(());
+        }
+    };
+    producers.update(&info);
+    let Some(completed) = completed else {
+        return Ok(());
+    };
+    if let Some(segment) = index
+        && completed.is_aborted
+    {
+        segment.transaction_index.append(AbortedTransaction {
+            producer_id: completed.producer_id,
+            first_offset: completed.first_offset,
+            last_offset: completed.last_offset,
+            last_stable_offset: producers.last_stable_offset_after(&completed),
+        })?;
+    }
+    producers.complete(&completed);
+    Ok(())
+}
+
+fn marker(batch: &[u8]) -> io::Result<Option<EndTransactionMarker>> {
+    marker_of(batch).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+}

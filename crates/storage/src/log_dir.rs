@@ -1,0 +1,111 @@
+//! One directory of `log.dirs` as its logs see it: is it online, and what is to be done later.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ottla_model::TopicPartition;
+use parking_lot::Mutex;
+
+use crate::directory::Directory;
+use crate::partition_directory::PartitionDirectory;
+
+/// One directory of `log.dirs`, shared by the manager and its logs.
+#[derive(Debug)]
+pub struct LogDir {
+    path: PathBuf,
+    directory: Arc<dyn Directory>,
+    is_offline: AtomicBool,
+    background: Arc<Background>,
+}
+
+impl LogDir {
+    /// Names a directory that is online.
+    pub fn new(directory: Arc<dyn Directory>, path: PathBuf, background: Arc<Background>) -> Self {
+        Self {
+            path,
+            directory,
+            is_offline: AtomicBool::new(false),
+            background,
+        }
+    }
+
+    /// Its absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file system it is in.
+    pub fn directory(&self) -> &Arc<dyn Directory> {
+        &self.directory
+    }
+
+    /// Whether it failed. It does not come back before a restart.
+    pub fn is_offline(&self) -> bool {
+        self.is_offline.load(Ordering::Acquire)
+    }
+
+    /// Takes it offline because of an I/O error; the first report is logged and passed on.
+    pub fn report_failure(&self, error: &io::Error) {
+        if !self.is_offline.swap(true, Ordering::AcqRel) {
+            tracing::error!(directory = %self.path.display(), %error, "log directory goes offline");
+            self.background
+                .push(Task::DirectoryFailed(self.path.clone()));
+        }
+    }
+
+    /// Duties that its logs leave to background threads.
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
+    }
+}
+
+/// Something that a log wants to be done off its own path.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// A segment was rolled: flush the log up to there.
+    Flush(TopicPartition),
+    /// Remove renamed files after a delay.
+    DeleteFiles {
+        directory: Arc<PartitionDirectory>,
+        names: Vec<String>,
+        delay_ms: i64,
+    },
+    /// A directory failed.
+    DirectoryFailed(PathBuf),
+}
+
+/// The queue of [`Task`]s of all directories of a broker.
+#[derive(Default)]
+pub struct Background {
+    tasks: Mutex<VecDeque<Task>>,
+    waker: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
+}
+
+impl Background {
+    /// Calls this whenever there is something to do; it must not block.
+    pub fn set_waker(&self, waker: Box<dyn Fn() + Send + Sync>) {
+        *self.waker.lock() = Some(waker);
+    }
+
+    pub(crate) fn push(&self, task: Task) {
+        self.tasks.lock().push_back(task);
+        if let Some(waker) = &*self.waker.lock() {
+            waker();
+        }
+    }
+
+    pub(crate) fn take(&self) -> VecDeque<Task> {
+        std::mem::take(&mut self.tasks.lock())
+    }
+}
+
+impl std::fmt::Debug for Background {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Background")
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
+}
