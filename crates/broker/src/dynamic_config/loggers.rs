@@ -51,15 +51,25 @@ struct Levels {
 
 impl fmt::Debug for Loggers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Loggers").field("levels", &self.levels.lock()).finish_non_exhaustive()
+        f.debug_struct("Loggers")
+            .field("levels", &self.levels.lock())
+            .finish_non_exhaustive()
     }
 }
 
 impl Loggers {
     /// The loggers as `filter` has set them; `reload` puts a changed filter in force.
     pub fn new(filter: &str, reload: Reload) -> Self {
-        let mut levels = Levels { root: "ERROR", own: BTreeMap::new(), others: Vec::new() };
-        for directive in filter.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        let mut levels = Levels {
+            root: "ERROR",
+            own: BTreeMap::new(),
+            others: Vec::new(),
+        };
+        for directive in filter
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty())
+        {
             let (target, level) = match directive.split_once('=') {
                 Some((target, level)) => (Some(target), level),
                 None => (None, directive),
@@ -72,13 +82,19 @@ impl Loggers {
                 _ => levels.others.push(directive.to_owned()),
             }
         }
-        Self { levels: Mutex::new(levels), reload }
+        Self {
+            levels: Mutex::new(levels),
+            reload,
+        }
     }
 
     /// Every logger with its level in force, by name.
     pub fn list(&self) -> BTreeMap<String, &'static str> {
         let levels = self.levels.lock();
-        let names = TARGETS.iter().map(|name| (*name).to_owned()).chain(levels.own.keys().cloned());
+        let names = TARGETS
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(levels.own.keys().cloned());
         let mut all: BTreeMap<String, &'static str> =
             names.map(|name| (name.clone(), levels.of(&name))).collect();
         all.insert(ROOT.to_owned(), levels.root);
@@ -128,7 +144,11 @@ impl Levels {
 
     fn filter(&self) -> String {
         let mut directives = vec![to_filter(self.root).to_owned()];
-        directives.extend(self.own.iter().map(|(name, level)| format!("{name}={}", to_filter(level))));
+        directives.extend(
+            self.own
+                .iter()
+                .map(|(name, level)| format!("{name}={}", to_filter(level))),
+        );
         directives.extend(self.others.iter().cloned());
         directives.join(",")
     }
@@ -177,9 +197,14 @@ mod tests {
         assert_eq!(loggers.list()["ottla_broker::handlers"], "INFO");
         let handlers = "ottla_broker::handlers".to_owned();
         loggers.set(&[(handlers.clone(), Some("DEBUG"))]).unwrap();
-        assert_eq!(*applied.lock(), "warn,ottla_broker=info,ottla_broker::handlers=debug");
+        assert_eq!(
+            *applied.lock(),
+            "warn,ottla_broker=info,ottla_broker::handlers=debug"
+        );
         assert_eq!(loggers.list()["ottla_broker::handlers"], "DEBUG");
-        loggers.set(&[(handlers, None), (ROOT.to_owned(), Some("FATAL"))]).unwrap();
+        loggers
+            .set(&[(handlers, None), (ROOT.to_owned(), Some("FATAL"))])
+            .unwrap();
         assert_eq!(*applied.lock(), "off,ottla_broker=info");
         assert_eq!(loggers.list()[ROOT], "FATAL");
     }
