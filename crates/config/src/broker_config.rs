@@ -557,6 +557,14 @@ mod tests {
     }
 
     #[test]
+    fn a_generated_id_survives_dynamic_changes() {
+        let mut config = config(&[]).unwrap();
+        (config.broker_id, config.node_id) = (1001, 1001);
+        let changed = config.with_dynamic(&Default::default()).unwrap();
+        assert_eq!((changed.broker_id, changed.node_id), (1001, 1001));
+    }
+
+    #[test]
     fn secrets_do_not_print() {
         let config = config(&[("ssl.keystore.password", "hush")]).unwrap();
         assert!(!format!("{config:?}").contains("hush"));

@@ -55,10 +55,13 @@ impl BrokerConfig {
         let mut effective = at_start.clone();
         override_with(&mut effective, &dynamic.default);
         override_with(&mut effective, &dynamic.broker);
-        Self::from_sources(Sources {
+        let mut config = Self::from_sources(Sources {
             at_start,
             effective,
-        })
+        })?;
+        // An id that was generated at the start stands in no property, and it never changes.
+        (config.broker_id, config.node_id) = (self.broker_id, self.node_id);
+        Ok(config)
     }
 }
 

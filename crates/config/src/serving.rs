@@ -11,6 +11,9 @@ use crate::keys;
 use crate::synonyms::listener_key;
 use crate::value::Value;
 
+/// Classes that replace `${provider:…}` in values (KIP-297); no key of the table.
+const PROVIDERS: &str = "config.providers";
+
 /// A property that has no effect, worth a warning at start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Ineffective {
@@ -63,6 +66,19 @@ pub fn ineffective(properties: &Properties) -> Vec<Ineffective> {
 /// # Errors
 /// The first key that asks for protection that is not served.
 pub fn check_safe(config: &BrokerConfig) -> Result<(), ConfigError> {
+    if let Some(providers) = config
+        .properties()
+        .get(PROVIDERS)
+        .filter(|names| !names.is_empty())
+    {
+        return Err(ConfigError::Refused {
+            name: PROVIDERS.to_owned(),
+            value: providers.clone(),
+            reason: "Java classes cannot run here: values that they provide would be taken \
+                     literally"
+                .to_owned(),
+        });
+    }
     for (name, raw) in config.properties() {
         let Some(key) = keys::broker_key(name) else {
             continue;
@@ -152,6 +168,7 @@ mod tests {
             Some("needs SASL_PLAINTEXT"),
         );
         check("listeners", "PLAINTEXT://:1,SSL://:2", Some("needs SSL"));
+        check("config.providers", "file", Some("literally"));
         check("num.partitions", "3", None);
     }
 

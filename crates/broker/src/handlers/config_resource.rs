@@ -132,3 +132,33 @@ pub(crate) fn outcome(result: Result<(), ApiError>) -> (i16, Option<String>) {
 pub(crate) fn duplicate() -> ApiError {
     ApiError::invalid_request("Each resource must appear at most once.")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_copy_of_a_repeated_resource_is_refused() {
+        let resources = [(2, "a"), (4, "a"), (2, "b"), (2, "a")];
+        assert_eq!(
+            duplicates(resources.into_iter()),
+            [true, false, false, true]
+        );
+    }
+
+    #[test]
+    fn keys_come_once_and_with_a_value() {
+        let check = |entries: &[(&str, bool)], expect: Option<&str>| {
+            let result = check_entries(entries.iter().copied());
+            let expect = expect.map(ApiError::invalid_request);
+            assert_eq!(result.err(), expect);
+        };
+        check(&[("a", true), ("b", true)], None);
+        check(
+            &[("a", true), ("a", false)],
+            Some("Error due to duplicate config keys"),
+        );
+        let text = "Null value not supported for : b, c";
+        check(&[("b", false), ("a", true), ("c", false)], Some(text));
+    }
+}
