@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
-use crate::directory::{OpenMode, remove_if_exists};
+use crate::directory::OpenMode;
 use crate::index_map::IndexMap;
 use crate::partition_directory::PartitionDirectory;
 
@@ -177,12 +177,6 @@ impl IndexFile {
     pub(crate) fn release(&self) {
         let _file = self.file.lock();
         self.map.store(None);
-    }
-
-    /// Deletes the file.
-    pub(crate) fn delete(&self) -> io::Result<()> {
-        self.release();
-        remove_if_exists(self.directory.directory(), &self.directory.file(&self.name)).map(drop)
     }
 
     fn entry_bytes(&self) -> u64 {

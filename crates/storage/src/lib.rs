@@ -25,7 +25,9 @@ pub mod leader_epoch_cache;
 pub mod log;
 pub mod log_config;
 pub mod log_dir;
+pub mod log_manager;
 pub mod log_reader;
+pub mod meta_properties;
 pub mod names;
 pub mod offset_index;
 pub mod partition_directory;
@@ -40,9 +42,14 @@ pub mod transaction_index;
 
 pub use directory::{FileSlice, StorageFile};
 pub use errors::{AppendError, LoadError, LogError, ReadError};
-pub use log::{AppendInfo, FlushPlan, Log, OffsetForTimestamp, OpenLog, TimestampTarget};
+pub use log::{
+    AppendInfo, FlushPlan, Log, OffsetForTimestamp, OpenLog, ProducerDescription, TimestampTarget,
+};
 pub use log_config::LogConfig;
 pub use log_dir::LogDir;
+pub use log_manager::{
+    CreateError, LogDirs, LogHandle, LogManager, LogManagerSettings, StartError,
+};
 pub use log_reader::{FetchIsolation, FetchedRecords, LogReader};
 pub use ottla_record::AppendOrigin;
 pub use producer::VerificationGuard;

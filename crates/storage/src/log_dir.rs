@@ -97,6 +97,11 @@ impl Background {
         }
     }
 
+    /// Puts back what somebody else is to take; wakes nobody.
+    pub(crate) fn requeue(&self, task: Task) {
+        self.tasks.lock().push_back(task);
+    }
+
     pub(crate) fn take(&self) -> VecDeque<Task> {
         std::mem::take(&mut self.tasks.lock())
     }

@@ -103,6 +103,11 @@ impl LogReader {
         self.shared.log_dir.load().is_offline()
     }
 
+    /// The directory of `log.dirs` it lies in.
+    pub fn log_dir(&self) -> Arc<LogDir> {
+        self.shared.log_dir.load_full()
+    }
+
     /// Bytes of batches in all segments.
     pub fn size_in_bytes(&self) -> u64 {
         self.shared

@@ -1,7 +1,6 @@
 //! Names of files and directories, as Kafka writes and reads them.
 
 use std::fmt;
-use std::path::Path;
 
 use ottla_model::{Offset, TopicPartition};
 
@@ -165,14 +164,6 @@ pub fn future_directory_name(partition: &TopicPartition, unique: UniqueId) -> St
 /// Whether a moving log's directory name would be too long (INVALID_TOPIC_EXCEPTION).
 pub fn future_name_is_too_long(partition: &TopicPartition) -> bool {
     partition.to_string().len() + UNIQUE_SUFFIX_BYTES > NAME_BYTES_MAX
-}
-
-/// The last component of a path, for messages.
-pub(crate) fn display_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or(path.as_os_str())
-        .to_string_lossy()
-        .into_owned()
 }
 
 #[cfg(test)]

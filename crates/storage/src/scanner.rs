@@ -60,11 +60,6 @@ impl<'a> HeaderScanner<'a> {
         }
     }
 
-    /// Where the next batch begins, or the bytes that are no complete batch.
-    pub(crate) fn position(&self) -> u64 {
-        self.position
-    }
-
     /// The next batch; `None` at the end or before an incomplete batch.
     pub(crate) fn next_batch(&mut self) -> Result<Option<PlacedBatch>, ScanError> {
         let position = self.position;

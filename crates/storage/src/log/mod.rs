@@ -148,6 +148,14 @@ impl Log {
         self.shared.segments.load().len()
     }
 
+    /// Base offset of the first segment.
+    pub fn first_base_offset(&self) -> Offset {
+        let segments = self.shared.segments.load();
+        segments
+            .first()
+            .map_or(self.active.base_offset, |first| first.base_offset)
+    }
+
     /// Base offset of the active segment.
     pub fn active_base_offset(&self) -> Offset {
         self.active.base_offset
