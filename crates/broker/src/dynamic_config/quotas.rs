@@ -6,13 +6,13 @@ use ottla_config::Properties;
 use ottla_config::value::{Type, Value};
 use ottla_coordination::paths::sanitizer::{desanitize, sanitize};
 use ottla_coordination::paths::{self, ConfigEntity, EntityName};
+use ottla_coordination::payloads::EntityConfig;
 use ottla_model::ErrorCode;
 use tracing::{error, info};
 
 use super::alter::{unreadable, unwritable};
 use super::{ApiError, DynamicConfig};
 use crate::coordination::startup::StartupError;
-use ottla_coordination::payloads::EntityConfig;
 
 /// What an entity's parts are called.
 const USER: &str = "user";
