@@ -103,7 +103,7 @@ pub fn assign_replicas_to_brokers(
     for partition in first_partition..first_partition.saturating_add(partitions) {
         // Not negative: it starts at 0 or above.
         let position = partition.unsigned_abs() as usize;
-        if position > 0 && position % count == 0 {
+        if position > 0 && position.is_multiple_of(count) {
             shift += 1;
         }
         assignment.insert(partition, choose((position + start.index) % count, shift));

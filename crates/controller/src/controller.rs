@@ -25,10 +25,10 @@ pub struct Controller {
     state: State,
 }
 
-type Procedure = Pin<Box<dyn Future<Output = Core> + Send>>;
+type Procedure = Pin<Box<dyn Future<Output = Box<Core>> + Send>>;
 
 enum State {
-    Idle(Core),
+    Idle(Box<Core>),
     Working(Procedure),
     /// Only while one of the others is being made.
     Between,
@@ -55,7 +55,7 @@ impl Controller {
         };
         Self {
             exchange,
-            state: State::Idle(core),
+            state: State::Idle(Box::new(core)),
         }
     }
 
@@ -153,7 +153,7 @@ impl Controller {
         }
     }
 
-    fn finish(&self, core: Core) -> State {
+    fn finish(&self, core: Box<Core>) -> State {
         // An event that failed has left its caller without an answer, as in Kafka.
         self.exchange.abandon_caller();
         core.publish_gauges();
@@ -176,7 +176,7 @@ impl Controller {
     }
 }
 
-fn start(mut core: Core, work: Work) -> State {
+fn start(mut core: Box<Core>, work: Work) -> State {
     let state = work.state();
     core.exchange.update_view(|view| view.state = state);
     if let Work::Request { token, .. } = &work {

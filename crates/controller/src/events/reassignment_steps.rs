@@ -229,7 +229,7 @@ impl Core {
                 .exchange
                 .update_partition_states(self.fence(), epoch, writes)
                 .await?;
-            for (partition, written) in updates.finished {
+            if let Some((partition, written)) = updates.finished.into_iter().next() {
                 let state = written?;
                 self.context.put_leadership(partition, state.clone());
                 return Ok(state);
