@@ -4,8 +4,9 @@ use ottla_coordinator_runtime::CoordinatorRecord;
 use ottla_model::{ErrorCode, Timestamp, TopicPartition};
 
 use crate::context::{BatchKind, CleanupCause, Context, InFlight};
-use crate::group::{Group, GroupState};
+use crate::group::Group;
 use crate::records;
+use crate::state::GroupState;
 
 impl Group {
     /// The partitions whose committed offsets are over.

@@ -8,10 +8,11 @@ use ottla_model::{ErrorCode, LeaderEpoch, ProducerEpoch, ProducerId, TopicPartit
 
 use crate::append_error::offset_commit_error;
 use crate::context::{BatchKind, Context, InFlight, OffsetWrite};
-use crate::group::{Group, GroupState};
+use crate::group::Group;
 use crate::messages::{FetchedOffset, OffsetCommitRequest, Response};
 use crate::offsets::{CommittedOffset, OffsetAndMetadata};
 use crate::records;
+use crate::state::GroupState;
 
 /// The answer that says the same of every partition, each named once.
 pub(crate) fn same_for_all(

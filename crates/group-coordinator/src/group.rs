@@ -1,7 +1,6 @@
 //! One group: its state, its members and what they agree on (`GroupMetadata`).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,64 +14,7 @@ use crate::member::{Member, millis};
 use crate::messages::{GroupDescription, GroupOverview, JoinGroupResponse, JoinedMember, Protocol};
 use crate::offsets::GroupOffsets;
 use crate::records::{GroupMetadataValue, MemberValue};
-
-/// Where a group stands. The names are what DescribeGroups and ListGroups say.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum GroupState {
-    /// No members; it lingers until its offsets have expired.
-    Empty,
-    /// Members are joining the next generation.
-    PreparingRebalance,
-    /// The generation is settled, the leader's assignment is awaited.
-    CompletingRebalance,
-    /// The members have their assignment.
-    Stable,
-    /// Removed.
-    Dead,
-}
-
-impl GroupState {
-    /// All states.
-    pub const ALL: [Self; 5] = [
-        Self::Empty,
-        Self::PreparingRebalance,
-        Self::CompletingRebalance,
-        Self::Stable,
-        Self::Dead,
-    ];
-
-    /// Kafka's name of the state.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Empty => "Empty",
-            Self::PreparingRebalance => "PreparingRebalance",
-            Self::CompletingRebalance => "CompletingRebalance",
-            Self::Stable => "Stable",
-            Self::Dead => "Dead",
-        }
-    }
-
-    /// Whether a group may come into this state from another.
-    pub fn may_follow(self, previous: Self) -> bool {
-        match self {
-            Self::Empty | Self::CompletingRebalance => previous == Self::PreparingRebalance,
-            Self::PreparingRebalance => {
-                matches!(
-                    previous,
-                    Self::Empty | Self::CompletingRebalance | Self::Stable
-                )
-            }
-            Self::Stable => previous == Self::CompletingRebalance,
-            Self::Dead => true,
-        }
-    }
-}
-
-impl fmt::Display for GroupState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
+use crate::state::GroupState;
 
 /// What ends the join phase.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,9 +52,9 @@ pub(crate) struct Group {
     /// Members that have not sent SyncGroup for this generation.
     pub(crate) pending_sync: BTreeSet<Arc<str>>,
     /// How many members offer each protocol.
-    protocol_support: BTreeMap<Arc<str>, usize>,
+    pub(crate) protocol_support: BTreeMap<Arc<str>, usize>,
     /// How many members have a parked join.
-    awaiting_join: usize,
+    pub(crate) awaiting_join: usize,
     /// Of a group of consumers whose subscriptions could be read.
     pub(crate) subscribed_topics: Option<BTreeSet<TopicName>>,
     /// A member joined during the running step of the initial delay.
@@ -561,51 +503,6 @@ impl Group {
                 .map(|member| member.description(settled.as_deref()))
                 .collect(),
             protocol: settled.unwrap_or_else(|| Arc::from("")),
-        }
-    }
-}
-
-#[cfg(test)]
-impl Group {
-    pub(crate) fn check_invariants(&self) {
-        let awaiting = self
-            .members
-            .values()
-            .filter(|m| m.awaiting_join.is_some())
-            .count();
-        assert_eq!(awaiting, self.awaiting_join);
-        match self.state {
-            GroupState::Empty => assert!(self.members.is_empty()),
-            GroupState::CompletingRebalance | GroupState::Stable => {
-                assert!(!self.members.is_empty());
-                let protocol = self.protocol_name.as_deref().expect("a settled protocol");
-                for member in self.members.values() {
-                    assert!(member.protocols.iter().any(|p| &*p.name == protocol));
-                }
-            }
-            GroupState::PreparingRebalance => assert!(self.join_clock.is_some()),
-            GroupState::Dead => panic!("a dead group is not kept"),
-        }
-        match &self.leader {
-            Some(leader) => assert!(self.members.contains_key(leader), "the leader is a member"),
-            None => assert!(self.members.is_empty(), "members have a leader"),
-        }
-        for (instance_id, member_id) in &self.static_members {
-            let member = self
-                .members
-                .get(member_id)
-                .expect("a static member is a member");
-            assert_eq!(member.group_instance_id.as_ref(), Some(instance_id));
-        }
-        for (name, count) in &self.protocol_support {
-            let offering = |m: &&Member| m.protocols.iter().any(|p| p.name == *name);
-            assert_eq!(self.members.values().filter(offering).count(), *count);
-        }
-        for pending in &self.pending_members {
-            assert!(!self.members.contains_key(pending));
-        }
-        for member in self.members.values() {
-            assert!(member.awaiting_sync.is_none() || self.is(GroupState::CompletingRebalance));
         }
     }
 }

@@ -7,10 +7,11 @@ use ottla_model::ErrorCode;
 
 use crate::append_error::group_state_error;
 use crate::context::{BatchKind, Context, InFlight, StaticReplacement};
-use crate::group::{Group, GroupState};
+use crate::group::Group;
 use crate::member::{Member, millis};
 use crate::messages::{JoinGroupRequest, JoinGroupResponse};
 use crate::records;
+use crate::state::GroupState;
 
 /// How long a new member's join may be parked. A client that went away cannot be noticed while
 /// its socket is muted, and its retries would pile up as members (KAFKA-7610).

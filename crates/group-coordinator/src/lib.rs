@@ -19,7 +19,7 @@
 //!        Dead: deleted, expired or moved away; such a group is no longer in the shard.
 //! ```
 //!
-//! Read in this order: [`messages`], [`shard`], `group`, `join`, `rebalance`, `sync`, `liveness`,
+//! Read in this order: [`messages`], [`shard`], `requests`, `results`, `state`, `group`, `join`, `rebalance`, `sync`, `liveness`,
 //! [`offsets`], `commit`, `cleanup`, [`records`], [`load`].
 //!
 //! Invariants: a generation never falls while a group lives; a group with members has one leader
@@ -45,13 +45,15 @@ mod join;
 mod liveness;
 mod member;
 mod rebalance;
+mod requests;
+mod results;
+mod state;
 mod sync;
 
 #[cfg(test)]
 mod tests;
 
 pub use config::{GroupConfig, RecordVersions};
-pub use group::GroupState;
 pub use load::Loader;
 pub use messages::{
     Event, FetchedOffset, GroupAction, GroupDescription, GroupFilter, GroupOverview,
@@ -61,4 +63,5 @@ pub use messages::{
 };
 pub use offsets::OffsetAndMetadata;
 pub use shard::{GroupCoordinatorShard, Status};
+pub use state::GroupState;
 pub use stats::{Gauges, Stats};

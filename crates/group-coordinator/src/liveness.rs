@@ -5,8 +5,9 @@ use std::sync::Arc;
 use ottla_model::ErrorCode;
 
 use crate::context::Context;
-use crate::group::{Group, GroupState};
+use crate::group::Group;
 use crate::messages::LeavingMember;
+use crate::state::GroupState;
 
 impl Group {
     /// Restarts a member's session and tells it whether to join again.

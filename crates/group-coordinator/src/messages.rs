@@ -7,8 +7,8 @@ use bytes::Bytes;
 use ottla_coordinator_runtime::{Action, AppendResult, AppendToken, RequestId, TransactionOutcome};
 use ottla_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition};
 
-use crate::group::GroupState;
 use crate::offsets::OffsetAndMetadata;
+use crate::state::GroupState;
 
 /// What the shard asks for.
 pub type GroupAction = Action<Response>;

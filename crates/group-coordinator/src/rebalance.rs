@@ -7,8 +7,9 @@ use std::time::Duration;
 use ottla_model::ErrorCode;
 
 use crate::context::{BatchKind, Context, InFlight, TimerKey};
-use crate::group::{Group, GroupState, JoinClock};
+use crate::group::{Group, JoinClock};
 use crate::member::millis;
+use crate::state::GroupState;
 
 impl Group {
     fn join_timer(&self) -> TimerKey {

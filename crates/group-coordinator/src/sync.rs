@@ -9,8 +9,9 @@ use ottla_model::ErrorCode;
 
 use crate::append_error::group_state_error;
 use crate::context::{BatchKind, Context, InFlight};
-use crate::group::{Group, GroupState};
+use crate::group::Group;
 use crate::messages::{SyncGroupRequest, SyncGroupResponse};
+use crate::state::GroupState;
 
 impl Group {
     /// Stores the leader's assignment, parks a member until it is there, or hands it out.

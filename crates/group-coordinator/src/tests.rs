@@ -1,6 +1,7 @@
 //! The coordinator's promises, each told as a scenario.
 
 mod harness;
+mod invariants;
 
 mod admin;
 mod commits;
