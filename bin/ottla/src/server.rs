@@ -1,13 +1,18 @@
 //! `ottla server`: a broker from its start to its shutdown.
 
+use std::io::{Write, stdout};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 
 use anyhow::{Context, bail};
 use ottla_broker::dynamic_config::Loggers;
+use ottla_broker::{RunningBroker, StartOptions};
 use tokio::runtime::Runtime;
-use tracing::warn;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
 
 use crate::configuration::{self, Configuration};
 use crate::{ServerArguments, logging};
@@ -41,7 +46,68 @@ fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start threads")
 }
 
-async fn serve(configuration: Configuration, _loggers: Loggers) -> anyhow::Result<()> {
-    let dir = configuration.coordination_dir.display();
-    bail!("the broker that would keep its tree in {dir} is not assembled yet")
+async fn serve(configuration: Configuration, loggers: Loggers) -> anyhow::Result<()> {
+    // Before anything runs: a signal during the start waits for the end of the start.
+    let mut signals = Signals::new()?;
+    let directories = configuration.broker.log_dirs();
+    let broker = RunningBroker::start(StartOptions {
+        config: configuration.broker,
+        coordination_directory: configuration.coordination_dir,
+        loggers: Arc::new(loggers),
+    })
+    .await?;
+    announce(&broker, &directories)?;
+    let signal = tokio::select! {
+        signal = signals.wait() => signal,
+        () = broker.all_directories_failed() => {
+            bail!("all log directories have failed; the broker ends");
+        }
+    };
+    info!("{signal} received, shutting down");
+    broker.shut_down().await;
+    info!("shut down");
+    Ok(())
+}
+
+/// Three lines for whoever started it. The first one holds what scripts wait for that know Kafka.
+fn announce(broker: &RunningBroker, directories: &[PathBuf]) -> anyhow::Result<()> {
+    let id = broker.id();
+    info!("[KafkaServer id={id}] started (kafka.server.KafkaServer)");
+    let addresses: Vec<String> =
+        broker.addresses().iter().map(|(_, address)| address.to_string()).collect();
+    let directories: Vec<String> =
+        directories.iter().map(|path| path.display().to_string()).collect();
+    let first = addresses.first().map_or("", String::as_str);
+    let mut out = stdout().lock();
+    writeln!(
+        out,
+        "[KafkaServer id={id}] started (kafka.server.KafkaServer), listening on {}",
+        addresses.join(", ")
+    )?;
+    writeln!(out, "data is in {}", directories.join(", "))?;
+    writeln!(out, "try: kcat -b {first} -L, or any kafka-*.sh --bootstrap-server {first}")?;
+    Ok(out.flush()?)
+}
+
+/// The signals that end a broker.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: on(SignalKind::interrupt())?,
+            terminate: on(SignalKind::terminate())?,
+        })
+    }
+
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
 }

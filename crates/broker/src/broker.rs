@@ -1,29 +1,22 @@
-//! A broker: its parts, the order in which they start, and the order in which they stop.
+//! What handlers see of a running broker.
 
+use std::fmt;
 use std::sync::Arc;
 
-use ottla_model::{BrokerId, ErrorCode, TopicName};
+use ottla_model::BrokerId;
+use ottla_protocol::ApiTable;
 
 use crate::clock::Clock;
 use crate::configs::Configs;
-use crate::controller::ControllerHandle;
+use crate::controller::{ControllerBlocks, ControllerHandle};
 use crate::coordination::CoordinationHandle;
 use crate::dynamic_config::DynamicConfig;
 use crate::group_coordinator::GroupCoordinator;
 use crate::metadata_cache::MetadataCache;
-use crate::producer_ids::{AllocateBlock, ProducerIdBlock, ProducerIds};
+use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 
-/// Why a broker could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A configuration value.
-    #[error(transparent)]
-    Config(#[from] ottla_config::ConfigError),
-}
-
-/// A running broker: what handlers see of it.
-#[derive(Debug)]
+/// The parts of a running broker.
 pub struct Broker {
     /// `broker.id`.
     pub(crate) id: BrokerId,
@@ -31,6 +24,8 @@ pub struct Broker {
     pub(crate) cluster_id: String,
     /// Time.
     pub(crate) clock: Clock,
+    /// The APIs that are served.
+    pub(crate) apis: Arc<ApiTable>,
     /// Configuration in force.
     pub(crate) configs: Arc<Configs>,
     /// The cluster as the controller describes it.
@@ -49,30 +44,15 @@ pub struct Broker {
     pub(crate) producer_ids: Arc<ProducerIds<ControllerBlocks>>,
 }
 
-impl Broker {
-    /// Whether this broker is the active controller.
-    pub(crate) fn is_active_controller(&self) -> bool {
-        self.metadata_cache.snapshot().controller == Some(self.id)
-    }
-
-    /// Creates missing topics for a Metadata request, as `AutoTopicCreationManager` does.
-    pub(crate) async fn auto_create_topics(
-        &self,
-        topics: Vec<TopicName>,
-    ) -> Vec<(TopicName, ErrorCode)> {
-        topics
-            .into_iter()
-            .map(|t| (t, ErrorCode::UnknownTopicOrPartition))
-            .collect()
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// Blocks of producer ids from the controller.
-#[derive(Debug)]
-pub struct ControllerBlocks {}
-
-impl AllocateBlock for ControllerBlocks {
-    async fn allocate(&self) -> Result<ProducerIdBlock, ErrorCode> {
-        Err(ErrorCode::NotController)
+impl Broker {
+    /// Whether this broker is the active controller.
+    pub(crate) fn is_active_controller(&self) -> bool {
+        self.controller.is_active()
     }
 }

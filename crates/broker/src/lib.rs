@@ -7,18 +7,21 @@
 //! Read in this order: [`broker`], `service`, `handlers`, [`metadata_cache`], `replica_manager`,
 //! `controller`, `group_coordinator`, `coordination`, `dynamic_config`.
 
-pub mod broker;
+mod broker;
 pub mod clock;
 pub mod configs;
 pub mod controller;
 pub mod coordination;
 pub mod dynamic_config;
 pub mod group_coordinator;
+mod background;
 mod handlers;
 mod listeners;
 pub mod metadata_cache;
 pub mod producer_ids;
+mod purgatory;
 pub mod replica_manager;
 mod service;
+pub mod start;
 
-pub use broker::{Broker, StartError};
+pub use start::{RunningBroker, StartError, StartOptions};

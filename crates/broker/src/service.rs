@@ -19,8 +19,8 @@ impl Service for BrokerService {
     async fn call(&self, context: RequestContext, body: Bytes) -> Outcome {
         match context.header.api_key {
             // The two hot ones have codecs of their own and stay out of the box.
-            // keys::PRODUCE => handlers::produce::handle(&self.0, &context, body).await,
-            // keys::FETCH => handlers::fetch::handle(&self.0, &context, body).await,
+            keys::PRODUCE => handlers::produce::handle(&self.0, &context, body).await,
+            keys::FETCH => handlers::fetch::handle(&self.0, &context, body).await,
             _ => Box::pin(dispatch(&self.0, context, body))
                 .await
                 .unwrap_or_else(Outcome::from),
@@ -33,7 +33,7 @@ impl Service for BrokerService {
 /// The APIs that are served, for the listeners and for ApiVersions.
 pub(crate) fn api_table() -> ApiTable {
     let mut keys = vec![
-        /* keys::PRODUCE, keys::FETCH, */ ApiVersionsRequest::KEY,
+        keys::PRODUCE, keys::FETCH, ApiVersionsRequest::KEY,
         EnvelopeRequest::KEY,
     ];
     keys.extend_from_slice(SERVED);
@@ -52,7 +52,7 @@ macro_rules! serve {
             let $context = &$context;
             let version = $context.header.api_version;
             match $context.header.api_key {
-                keys::API_VERSIONS => Ok(api_versions($context, body)?),
+                keys::API_VERSIONS => Ok(api_versions(&$broker.apis, $context, body)?),
                 // Forwarding is for migration to KRaft only: Kafka closes the connection.
                 <EnvelopeRequest as Request>::KEY => {
                     tracing::info!(
@@ -77,9 +77,55 @@ macro_rules! serve {
 // advertised; one that is not listed is neither advertised nor reached.
 serve! { broker, context;
     MetadataRequest, request => handlers::metadata::handle(broker, context, request).await;
+    ListOffsetsRequest, request => handlers::list_offsets::handle(broker, context, request).await;
+    OffsetForLeaderEpochRequest, request =>
+        handlers::offset_for_leader_epoch::handle(broker, context, &request);
+    DeleteRecordsRequest, request => handlers::delete_records::handle(broker, request).await;
+    DescribeProducersRequest, request => handlers::describe_producers::handle(broker, &request);
+    DescribeLogDirsRequest, request =>
+        handlers::describe_log_dirs::handle(broker, context, request).await;
+    LeaderAndIsrRequest, request => handlers::leader_and_isr::handle(broker, context, request).await;
+    StopReplicaRequest, request => handlers::stop_replica::handle(broker, request).await;
+    UpdateMetadataRequest, request => handlers::update_metadata::handle(broker, context, &request);
     DescribeClusterRequest, request =>
         handlers::describe_cluster::handle(broker, context, &request);
+    CreateTopicsRequest, request => handlers::create_topics::handle(broker, request).await;
+    DeleteTopicsRequest, request =>
+        handlers::delete_topics::handle(broker, context, request).await;
+    CreatePartitionsRequest, request => handlers::create_partitions::handle(broker, request).await;
+    ElectLeadersRequest, request => handlers::elect_leaders::handle(broker, request).await;
+    AlterPartitionReassignmentsRequest, request =>
+        handlers::alter_partition_reassignments::handle(broker, request).await;
+    ListPartitionReassignmentsRequest, request =>
+        handlers::list_partition_reassignments::handle(broker, request).await;
+    ControlledShutdownRequest, request =>
+        handlers::controlled_shutdown::handle(broker, request).await;
+    AlterPartitionRequest, request =>
+        handlers::alter_partition::handle(broker, context, request).await;
+    AllocateProducerIdsRequest, request =>
+        handlers::allocate_producer_ids::handle(broker, request).await;
+    FindCoordinatorRequest, request =>
+        handlers::find_coordinator::handle(broker, context, request).await;
+    JoinGroupRequest, request => handlers::join_group::handle(broker, context, request).await;
+    SyncGroupRequest, request => handlers::sync_group::handle(broker, context, request).await;
+    HeartbeatRequest, request => handlers::heartbeat::handle(broker, request).await;
+    LeaveGroupRequest, request => handlers::leave_group::handle(broker, context, request).await;
+    OffsetCommitRequest, request =>
+        handlers::offset_commit::handle(broker, context, request).await;
+    OffsetFetchRequest, request => handlers::offset_fetch::handle(broker, context, request).await;
+    OffsetDeleteRequest, request => handlers::offset_delete::handle(broker, request).await;
+    DescribeGroupsRequest, request => handlers::describe_groups::handle(broker, context, request);
+    ListGroupsRequest, request => handlers::list_groups::handle(broker, request);
+    DeleteGroupsRequest, request => handlers::delete_groups::handle(broker, request).await;
     InitProducerIdRequest, request => handlers::init_producer_id::handle(broker, &request).await;
+    DescribeConfigsRequest, request => handlers::describe_configs::handle(broker, request).await;
+    AlterConfigsRequest, request => handlers::alter_configs::handle(broker, request).await;
+    IncrementalAlterConfigsRequest, request =>
+        handlers::incremental_alter_configs::handle(broker, request).await;
+    DescribeClientQuotasRequest, request =>
+        handlers::describe_client_quotas::handle(broker, request).await;
+    AlterClientQuotasRequest, request =>
+        handlers::alter_client_quotas::handle(broker, request).await;
     SaslHandshakeRequest, request => handlers::fixed::sasl_handshake();
     SaslAuthenticateRequest, request => handlers::fixed::sasl_authenticate();
     DescribeAclsRequest, request => handlers::fixed::describe_acls();
@@ -95,7 +141,11 @@ serve! { broker, context;
     UpdateFeaturesRequest, request => handlers::fixed::update_features(broker, &request);
 }
 
-fn api_versions(context: &RequestContext, body: Bytes) -> Result<Outcome, DecodeError> {
+fn api_versions(
+    apis: &ApiTable,
+    context: &RequestContext,
+    body: Bytes,
+) -> Result<Outcome, DecodeError> {
     let mut header = context.header.clone();
     if header.api_version > handlers::api_versions::MAX_VERSION || header.api_version < 0 {
         header.api_version = 0;
@@ -103,6 +153,6 @@ fn api_versions(context: &RequestContext, body: Bytes) -> Result<Outcome, Decode
         return Ok(encode_response(&header, &response).into());
     }
     let request: ApiVersionsRequest = decode_request_as(header.api_version, body)?;
-    let response = handlers::api_versions::handle(&api_table(), context, &request);
+    let response = handlers::api_versions::handle(apis, context, &request);
     Ok(encode_response(&header, &response).into())
 }

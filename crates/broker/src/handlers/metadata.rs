@@ -157,7 +157,7 @@ async fn by_name(
         return found;
     }
     let errors = if may_create && broker.configs.broker().auto_create_topics_enable {
-        broker.auto_create_topics(missing).await
+        broker.create_missing_topics(missing).await
     } else {
         missing
             .into_iter()

@@ -1,0 +1,193 @@
+//! The task that owns the controller: events in, actions performed in order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use ottla_controller::{
+    Action, Answer, ApiRequest, Controller, ControllerConfig, Event, Now, Token, View,
+};
+use ottla_coordination::{Event as SessionEventOrReply, SessionEvent};
+use ottla_model::BrokerId;
+use tokio::sync::{mpsc, oneshot};
+
+use super::channel::{Channel, Transport};
+use super::settings::RequestVersions;
+use crate::clock::Clock;
+use crate::coordination::{CoordinationHandle, Notice};
+
+/// Pause between two tries to open a session in place of an expired one.
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the task is given.
+pub(super) enum Input {
+    /// To pass on.
+    Event(Event),
+    /// To ask the controller.
+    Ask { request: ApiRequest, answer: oneshot::Sender<Answer> },
+    /// To end.
+    ShutDown { done: oneshot::Sender<()> },
+}
+
+pub(super) struct Driver {
+    controller: Controller,
+    coordination: Arc<CoordinationHandle>,
+    clock: Clock,
+    transport: Transport,
+    versions: RequestVersions,
+    inputs: mpsc::UnboundedSender<Input>,
+    view: Arc<ArcSwap<View>>,
+    channels: BTreeMap<BrokerId, Channel>,
+    callers: BTreeMap<Token, oneshot::Sender<Answer>>,
+    next_token: u64,
+}
+
+impl Driver {
+    pub(super) fn new(
+        config: ControllerConfig,
+        coordination: Arc<CoordinationHandle>,
+        clock: Clock,
+        (transport, versions): (Transport, RequestVersions),
+        inputs: mpsc::UnboundedSender<Input>,
+        view: Arc<ArcSwap<View>>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            controller: Controller::new(config, coordination.session_id(), seed),
+            coordination,
+            clock,
+            transport,
+            versions,
+            inputs,
+            view,
+            channels: BTreeMap::new(),
+            callers: BTreeMap::new(),
+            next_token: 0,
+        }
+    }
+
+    /// Until the shutdown. Notices of the session come first, so that a watch is known before the
+    /// reply that shows its change.
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Input>) {
+        let mut notices = self.coordination.subscribe(|_| true);
+        loop {
+            let deadline = self.controller.next_deadline();
+            let tick = tokio::time::sleep_until(
+                self.clock.tokio_deadline(deadline.unwrap_or(self.clock.now())),
+            );
+            tokio::select! {
+                biased;
+                Some(notice) = notices.recv() => self.notice(notice),
+                Some(input) = inbox.recv() => match input {
+                    Input::Event(event) => self.handle(event),
+                    Input::Ask { request, answer } => self.ask(request, answer),
+                    Input::ShutDown { done } => {
+                        self.handle(Event::Shutdown);
+                        // Nobody waits for it if the receiver is gone.
+                        _ = done.send(());
+                        return;
+                    }
+                },
+                () = tick, if deadline.is_some() => self.handle(Event::Tick),
+                else => return,
+            }
+        }
+    }
+
+    fn ask(&mut self, request: ApiRequest, answer: oneshot::Sender<Answer>) {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.callers.insert(token, answer);
+        self.handle(Event::request(token, request));
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Watch(watch) => {
+                self.handle(Event::Coordination(SessionEventOrReply::Watch(watch)));
+            }
+            Notice::Session(change) => {
+                self.handle(Event::Coordination(SessionEventOrReply::Session(change)));
+                if change == SessionEvent::Expired {
+                    self.open_new_session();
+                }
+            }
+        }
+    }
+
+    /// Until it succeeds; the controller then registers the broker again.
+    fn open_new_session(&self) {
+        let coordination = Arc::clone(&self.coordination);
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            while !inputs.is_closed() {
+                match coordination.reconnect().await {
+                    Ok(()) => {
+                        let session_id = coordination.session_id();
+                        let event = Event::SessionEstablished { session_id };
+                        // The driver may have ended meanwhile.
+                        _ = inputs.send(Input::Event(event));
+                        return;
+                    }
+                    Err(error) => tracing::warn!(%error, "cannot open a new session, trying again"),
+                }
+                tokio::time::sleep(RECONNECT_PAUSE).await;
+            }
+        });
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = Now { monotonic: self.clock.now(), wall: self.clock.wall() };
+        let mut actions = Vec::new();
+        self.controller.handle(now, event, &mut actions);
+        // First, so that whoever is answered sees the state that the answer tells of.
+        self.view.store(Arc::new(self.controller.view()));
+        for action in actions {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Coordinate { id, request } => {
+                let inputs = self.inputs.clone();
+                self.coordination.submit(request, move |result| {
+                    let reply = SessionEventOrReply::Reply { id, result };
+                    // The driver may have ended meanwhile.
+                    _ = inputs.send(Input::Event(Event::Coordination(reply)));
+                });
+            }
+            Action::BrokerAdded(broker) => {
+                let id = broker.id;
+                let inputs = self.inputs.clone();
+                let answered = move |request, response| {
+                    let event = Event::ControlAnswered { broker: id, request, response };
+                    // The driver may have ended meanwhile.
+                    _ = inputs.send(Input::Event(event));
+                };
+                let channel =
+                    Channel::open(self.transport.clone(), self.versions, broker, answered);
+                self.channels.insert(id, channel);
+            }
+            Action::BrokerRemoved(id) => drop(self.channels.remove(&id)),
+            Action::Send { broker, request } => {
+                if let Some(channel) = self.channels.get(&broker) {
+                    channel.send(request);
+                }
+            }
+            Action::Answer { token, answer } => {
+                if let Some(caller) = self.callers.remove(&token) {
+                    // A caller that has gone away needs no answer.
+                    _ = caller.send(answer);
+                }
+            }
+            Action::BrokerRegistered(epoch) => {
+                tracing::info!(%epoch, "registered again");
+                self.transport.receiver.registered(epoch);
+            }
+            Action::Elected(epoch) => tracing::info!(%epoch, "this broker is the controller now"),
+            Action::Resigned => tracing::info!("this broker is no longer the controller"),
+        }
+    }
+}

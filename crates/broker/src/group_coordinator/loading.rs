@@ -1,0 +1,90 @@
+//! Reading a partition of `__consumer_offsets` back into a shard.
+
+use bytes::Bytes;
+use ottla_coordinator_runtime::{BatchInfo, TransactionOutcome};
+use ottla_group_coordinator::Loader;
+use ottla_model::Offset;
+use ottla_record::{
+    BatchIterator, BatchView, ControlRecordType, CorruptBatch, InvalidRecords,
+    records::DECOMPRESSED_SIZE_MAX,
+};
+
+use super::offsets_log::{OffsetsLog, ReadBackError};
+
+/// Why a partition was not read to its end.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The log.
+    #[error(transparent)]
+    Read(#[from] ReadBackError),
+    /// A batch's header.
+    #[error(transparent)]
+    Batch(#[from] CorruptBatch),
+    /// A batch's records.
+    #[error(transparent)]
+    Records(#[from] InvalidRecords),
+}
+
+/// Feeds the partition's whole log, to its end and not only to the high watermark, to the loader.
+/// Records that cannot be read are logged and left out. Blocks.
+///
+/// # Errors
+/// What stopped it; the loader has what came before.
+pub(crate) fn load(
+    log: &dyn OffsetsLog,
+    partition: i32,
+    buffer_size: usize,
+    loader: &mut Loader,
+) -> Result<(), LoadError> {
+    let mut next: Option<Offset> = None;
+    loop {
+        let chunk = log.read(partition, next, buffer_size)?;
+        let before = next;
+        for batch in BatchIterator::new(&chunk) {
+            let batch = batch?;
+            replay(partition, &batch, loader)?;
+            next = Some(batch.header().next_offset());
+        }
+        // Nothing was read, or nothing whole: the end, for this is a log whose last batch is whole.
+        if next == before {
+            return Ok(());
+        }
+    }
+}
+
+fn replay(partition: i32, batch: &BatchView<'_>, loader: &mut Loader) -> Result<(), LoadError> {
+    let header = batch.header();
+    let records = batch.records(DECOMPRESSED_SIZE_MAX)?;
+    if header.is_control() {
+        if let Some(record) = records.iter()?.next() {
+            let outcome = match ControlRecordType::parse(record?.key)? {
+                ControlRecordType::Commit => TransactionOutcome::Commit,
+                ControlRecordType::Abort | ControlRecordType::Other(_) => TransactionOutcome::Abort,
+            };
+            loader.replay_marker(header.producer_id, outcome);
+        }
+        return Ok(());
+    }
+    let mut first_offset = None;
+    for record in records.iter()? {
+        let record = record?;
+        let info = BatchInfo {
+            base_offset: *first_offset.get_or_insert(record.offset),
+            producer_id: header.producer_id,
+            transactional: header.is_transactional(),
+        };
+        let replayed = loader.replay(
+            info,
+            // Copied: the loader keeps little of a chunk, and keeps it for long.
+            Bytes::copy_from_slice(record.key.unwrap_or_default()),
+            record.value.map(Bytes::copy_from_slice),
+        );
+        if let Err(error) = replayed {
+            tracing::error!(
+                partition, offset = record.offset, %error,
+                "leaving out a record of the offsets topic that cannot be read"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! CreatePartitions (key 37, versions 0–3), on the active controller only
+//! (`KafkaApis.handleCreatePartitionsRequest`).
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
+use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use ottla_controller::ApiError;
+use ottla_model::{BrokerId, ErrorCode, TopicName};
+
+use super::wire;
+use crate::broker::Broker;
+use crate::controller::topic_admin::expand::NewPartitions;
+
+/// Answers the request once the partitions have leaders, or time is up.
+pub(crate) async fn handle(
+    broker: &Broker,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
+    let mut results: BTreeMap<TopicName, ApiError> = BTreeMap::new();
+    let mut wanted: BTreeMap<TopicName, NewPartitions> = BTreeMap::new();
+    let is_active = broker.controller.is_active();
+    for topic in &request.topics {
+        let name = wire::topic_name(&topic.name);
+        let refusal = if !is_active {
+            ApiError::of(ErrorCode::NotController)
+        } else if wanted.remove(&name).is_some() || results.contains_key(&name) {
+            ApiError::with(ErrorCode::InvalidRequest, "Duplicate topic in request.")
+        } else if broker.controller.is_topic_queued_for_deletion(&name) {
+            let message = "The topic is queued for deletion.";
+            ApiError::with(ErrorCode::InvalidTopicException, message)
+        } else {
+            wanted.insert(name.clone(), new_partitions(topic, name));
+            continue;
+        };
+        results.insert(name, refusal);
+    }
+    let wanted: Vec<NewPartitions> = wanted.into_values().collect();
+    if !wanted.is_empty() {
+        let admin = broker.topic_admin();
+        let expanded =
+            admin.create_partitions(request.timeout_ms, request.validate_only, wanted).await;
+        results.extend(expanded);
+    }
+    let results = results.into_iter().map(|(name, error)| {
+        CreatePartitionsTopicResult::default()
+            .with_name(wire::name(&name))
+            .with_error_code(error.error.code())
+            .with_error_message(error.message.as_deref().map(wire::text))
+    });
+    CreatePartitionsResponse::default().with_results(results.collect())
+}
+
+fn new_partitions(topic: &CreatePartitionsTopic, name: TopicName) -> NewPartitions {
+    let assignments = topic.assignments.as_ref().map(|assignments| {
+        let replicas = assignments.iter().map(|assignment| &assignment.broker_ids);
+        replicas.map(|ids| ids.iter().map(|id| BrokerId(id.0)).collect()).collect()
+    });
+    NewPartitions { topic: name, count: topic.count, assignments }
+}

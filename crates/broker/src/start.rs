@@ -1,0 +1,360 @@
+//! The order in which a broker starts and stops (`KafkaServer.startup`, `KafkaServer.shutdown`).
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_config::{BrokerConfig, ConfigError};
+use ottla_coordination::payloads::{BrokerRegistration, TopicAssignment};
+use ottla_coordination::{Coordination, OpenError, paths};
+use ottla_coordination_embedded::{EmbeddedService, StoreError};
+use ottla_model::ids::GROUP_METADATA_TOPIC;
+use ottla_model::{BrokerEpoch, BrokerId, LiveBroker};
+use ottla_network::{BindError, ListenerName, Server};
+use ottla_storage::directory::RealDirectory;
+use ottla_storage::log_manager::{self, LogDirs, LogManager, LogManagerSettings};
+use ottla_storage::LogConfig;
+
+use crate::background::Background;
+use crate::broker::Broker;
+use crate::clock::{Clock, random_bytes, random_u64};
+use crate::configs::Configs;
+use crate::controller::{self, ControllerBlocks, ControllerHandle};
+use crate::coordination::startup::StartupError;
+use crate::coordination::{CoordinationHandle, Opener};
+use crate::dynamic_config::{Changed, DynamicConfig, Loggers};
+use crate::group_coordinator::GroupCoordinator;
+use crate::group_coordinator::offsets_log::ReplicatedOffsets;
+use crate::group_coordinator::settings::Settings;
+use crate::listeners;
+use crate::metadata_cache::MetadataCache;
+use crate::producer_ids::ProducerIds;
+use crate::replica_manager::ReplicaManager;
+use crate::service::{self, BrokerService};
+
+/// How long requests in work may take at a shutdown before their connections are closed.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// How long a node alone waits to hear of itself before it accepts clients.
+const FIRST_METADATA: Duration = Duration::from_secs(10);
+
+/// Everything that a start needs.
+#[derive(Debug)]
+pub struct StartOptions {
+    /// The configuration.
+    pub config: BrokerConfig,
+    /// Where the embedded coordination keeps its tree.
+    pub coordination_directory: PathBuf,
+    /// The loggers of this process.
+    pub loggers: Arc<Loggers>,
+}
+
+/// Why a broker could not start: one line for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A configuration value.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The embedded tree.
+    #[error(transparent)]
+    Embedded(#[from] StoreError),
+    /// The session.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A first step in the coordination service.
+    #[error(transparent)]
+    Startup(#[from] StartupError),
+    /// The log directories.
+    #[error(transparent)]
+    Logs(#[from] log_manager::StartError),
+    /// A listener.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// No id is configured, and none may be made.
+    #[error("broker.id is not set, no log directory has one, and broker.id.generation.enable is false")]
+    NoBrokerId,
+    /// A part of the start panicked; it has said why.
+    #[error("the start was interrupted: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+impl From<ottla_coordination::Error> for StartError {
+    fn from(error: ottla_coordination::Error) -> Self {
+        Self::Startup(error.into())
+    }
+}
+
+/// A broker that accepts clients.
+#[derive(Debug)]
+pub struct RunningBroker {
+    broker: Arc<Broker>,
+    server: Server,
+    addresses: Vec<(ListenerName, SocketAddr)>,
+    log_manager: Arc<LogManager>,
+    background: Background,
+    followers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl RunningBroker {
+    /// Starts a broker; it accepts clients when this returns. Must be called within a tokio
+    /// runtime.
+    pub async fn start(options: StartOptions) -> Result<Self, StartError> {
+        let StartOptions { config, coordination_directory, loggers } = options;
+        let clock = Clock::start();
+        let coordination = connect(&config, coordination_directory).await?;
+        coordination.create_top_level_paths().await?;
+        let cluster_id = coordination.cluster_id(random_bytes()).await?.0;
+
+        let (log_dirs, id) = identify(&config, &coordination, &cluster_id, clock).await?;
+        tracing::info!(cluster_id, broker_id = %id, "identity");
+        let configs = Arc::new(Configs::new(config)?);
+        let dynamic_config =
+            DynamicConfig::new(id, Arc::clone(&coordination), Arc::clone(&configs), loggers);
+        dynamic_config.load().await?;
+        let config = configs.broker();
+        let log_manager = load_logs(log_dirs, &configs, clock).await?;
+
+        let apis = Arc::new(service::api_table());
+        let server_config = listeners::server_config(&config, Arc::clone(&apis));
+        let bound = listeners::bind(&config, &server_config)?;
+        let addresses =
+            bound.iter().map(|b| (b.config().name.clone(), b.local_address())).collect();
+        let endpoints = listeners::advertised(&config, &bound);
+
+        let metadata_cache = Arc::new(MetadataCache::default());
+        let replica_manager = ReplicaManager::new(
+            id,
+            clock,
+            Arc::clone(&configs),
+            Arc::clone(&metadata_cache),
+            Arc::clone(&log_manager),
+        );
+        let offsets_partitions = partition_count(&coordination, GROUP_METADATA_TOPIC).await?;
+        let group_coordinator = GroupCoordinator::start(
+            Settings::new(&config, offsets_partitions),
+            clock,
+            Arc::new(ReplicatedOffsets(Arc::clone(&replica_manager))),
+        );
+        replica_manager.set_listener(Arc::clone(&group_coordinator) as _);
+
+        coordination.check_endpoints_are_free(id, &endpoints).await?;
+        let mut own = LiveBroker {
+            id,
+            epoch: BrokerEpoch::NONE,
+            endpoints,
+            rack: config.broker_rack.clone(),
+        };
+        own.epoch = coordination.register_broker(id, &registration(&own, clock)).await?;
+        replica_manager.set_broker_epoch(own.epoch);
+        let controller = ControllerHandle::start(controller::Start {
+            configs: Arc::clone(&configs),
+            broker: own,
+            coordination: Arc::clone(&coordination),
+            clock,
+            receiver: Arc::new(Arc::clone(&replica_manager)),
+        });
+        let background = Background::start(
+            &config,
+            clock,
+            &log_manager,
+            &replica_manager,
+            failed_directories(id, Arc::clone(&coordination)),
+        );
+        let followers = vec![
+            tokio::spawn(Arc::clone(&dynamic_config).follow(move || clock.wall())),
+            tokio::spawn(follow_changes(
+                dynamic_config.subscribe(),
+                Arc::clone(&configs),
+                Arc::clone(&replica_manager),
+                Arc::clone(&controller),
+            )),
+        ];
+
+        let broker = Arc::new(Broker {
+            id,
+            cluster_id,
+            clock,
+            apis,
+            configs,
+            metadata_cache,
+            coordination,
+            replica_manager,
+            group_coordinator,
+            producer_ids: ProducerIds::new(ControllerBlocks::new(id, Arc::clone(&controller))),
+            controller,
+            dynamic_config,
+        });
+        let deadline = tokio::time::Instant::now() + FIRST_METADATA;
+        if !broker.metadata_cache.wait_until(deadline, |cluster| cluster.is_alive(id)).await {
+            tracing::warn!("the controller has not described the cluster yet");
+        }
+        let service = Arc::new(BrokerService(Arc::clone(&broker)));
+        let server = Server::start(bound, server_config, service);
+        Ok(Self { broker, server, addresses, log_manager, background, followers })
+    }
+
+    /// The broker's id.
+    pub fn id(&self) -> BrokerId {
+        self.broker.id
+    }
+
+    /// Ready when no log directory is left: the process must end.
+    pub async fn all_directories_failed(&self) {
+        self.background.all_directories_failed().await;
+    }
+
+    /// Where it listens, by listener.
+    pub fn addresses(&self) -> &[(ListenerName, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// Stops in order: no new requests, no changes, then the logs, which are marked clean, and the
+    /// session last.
+    pub async fn shut_down(self) {
+        self.followers.iter().for_each(tokio::task::JoinHandle::abort);
+        self.server.shutdown(SHUTDOWN_GRACE).await;
+        self.broker.group_coordinator.shut_down();
+        drop(self.background);
+        let (logs, clock) = (Arc::clone(&self.log_manager), self.broker.clock);
+        if let Err(error) = tokio::task::spawn_blocking(move || logs.shutdown(clock.wall())).await {
+            tracing::error!(%error, "the logs were not closed in order");
+        }
+        self.broker.controller.shut_down().await;
+        self.broker.coordination.close().await;
+    }
+}
+
+/// Opens the session: with the embedded tree, which ends with this process.
+async fn connect(
+    config: &BrokerConfig,
+    directory: PathBuf,
+) -> Result<Arc<CoordinationHandle>, StartError> {
+    let service = tokio::task::spawn_blocking(move || EmbeddedService::open(&directory)).await??;
+    let opener: Opener = Arc::new(move |sink| {
+        let session: Arc<dyn Coordination> = Arc::new(service.session(sink)?);
+        Ok(session)
+    });
+    Ok(CoordinationHandle::connect(opener, config.zookeeper_set_acl).await?)
+}
+
+/// Opens the log directories and finds out who this broker is.
+async fn identify(
+    config: &BrokerConfig,
+    coordination: &CoordinationHandle,
+    cluster_id: &str,
+    clock: Clock,
+) -> Result<(LogDirs, BrokerId), StartError> {
+    let paths = config.log_dirs();
+    let mut log_dirs =
+        tokio::task::spawn_blocking(move || LogDirs::open(Arc::new(RealDirectory), &paths))
+            .await??;
+    let configured = BrokerId(config.broker_id).some();
+    log_dirs.verify(cluster_id, configured)?;
+    let id = match configured.or_else(|| log_dirs.broker_id()) {
+        Some(id) => id,
+        None if config.broker_id_generation_enable => {
+            coordination.generate_broker_id(config.reserved_broker_max_id).await?
+        }
+        None => return Err(StartError::NoBrokerId),
+    };
+    log_dirs.write_identity(cluster_id, id, clock.wall());
+    Ok((log_dirs, id))
+}
+
+async fn load_logs(
+    log_dirs: LogDirs,
+    configs: &Arc<Configs>,
+    clock: Clock,
+) -> Result<Arc<LogManager>, StartError> {
+    let config = configs.broker();
+    let settings = LogManagerSettings {
+        recovery_threads_per_dir: usize::try_from(config.num_recovery_threads_per_data_dir)
+            .unwrap_or(1)
+            .max(1),
+        producer_expiration_ms: i64::from(config.producer_id_expiration_ms),
+        verifies_transactions: config.transaction_partition_verification_enable,
+        delete_delay_ms: config.log_segment_delete_delay_ms,
+        seed: random_u64(),
+    };
+    let configs = Arc::clone(configs);
+    let load = move || {
+        let config_of = |topic: &_| -> Arc<LogConfig> {
+            Arc::new(LogConfig::from(&*configs.topic(AsRef::<str>::as_ref(topic))))
+        };
+        LogManager::load(log_dirs, settings, &config_of, clock.wall())
+    };
+    Ok(Arc::new(tokio::task::spawn_blocking(load).await??))
+}
+
+fn registration(own: &LiveBroker, clock: Clock) -> BrokerRegistration {
+    BrokerRegistration {
+        version: 5,
+        endpoints: own.endpoints.clone(),
+        rack: own.rack.clone(),
+        jmx_port: -1,
+        timestamp: clock.wall(),
+        features: Default::default(),
+    }
+}
+
+/// How many partitions a topic has, by its znode; `None` if it is not there yet.
+async fn partition_count(
+    coordination: &CoordinationHandle,
+    topic: &str,
+) -> Result<Option<i32>, StartError> {
+    let path = paths::topic(topic);
+    let Some((data, _)) = coordination.find_data(path.clone(), false).await? else {
+        return Ok(None);
+    };
+    let znode = TopicAssignment::decode(data.as_deref().unwrap_or_default())
+        .map_err(|error| StartupError::Malformed { path, error })?;
+    Ok(i32::try_from(znode.partitions.len()).ok())
+}
+
+/// Tells the controller, through a znode, that a log directory of this broker has failed.
+fn failed_directories(
+    id: BrokerId,
+    coordination: Arc<CoordinationHandle>,
+) -> impl Fn() + Send + Sync + 'static {
+    let runtime = tokio::runtime::Handle::current();
+    move || {
+        let coordination = Arc::clone(&coordination);
+        runtime.spawn(async move {
+            if let Err(error) = coordination.announce_log_dir_failure(id).await {
+                tracing::error!(%error, "the failed log directory was not announced");
+            }
+        });
+    }
+}
+
+/// Passes on what a change of configuration means for partitions and for the controller.
+async fn follow_changes(
+    mut changes: tokio::sync::mpsc::UnboundedReceiver<Changed>,
+    configs: Arc<Configs>,
+    replica_manager: Arc<ReplicaManager>,
+    controller: Arc<ControllerHandle>,
+) {
+    let mut unclean = configs.broker().unclean_leader_election_enable;
+    while let Some(change) = changes.recv().await {
+        match change {
+            Changed::Topic(topic) => {
+                replica_manager.update_topic_config(topic.as_str());
+                if configs.topic(topic.as_str()).unclean_leader_election_enable {
+                    controller.topic_unclean_leader_election_enabled(topic);
+                }
+            }
+            Changed::Broker => {
+                replica_manager.update_broker_config();
+                let before = std::mem::replace(
+                    &mut unclean,
+                    configs.broker().unclean_leader_election_enable,
+                );
+                if unclean && !before {
+                    controller.unclean_leader_election_enabled();
+                }
+            }
+            // Stored only; the change itself says so in the log.
+            Changed::Quotas(_) => {}
+        }
+    }
+}
