@@ -27,8 +27,12 @@ pub struct Broker {
 impl Broker {
     /// Starts a single node on a free port, with these keys over those of a small test broker.
     pub fn start(properties: &[(&str, &str)]) -> anyhow::Result<Self> {
+        Self::start_on(free_port()?, properties)
+    }
+
+    /// The same, with a port of its own listener that the caller picked.
+    pub fn start_on(port: u16, properties: &[(&str, &str)]) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("ottla-").tempdir()?;
-        let port = free_port()?;
         let data = directory.path().join("logs");
         let mut all = BTreeMap::from([
             ("broker.id".to_owned(), "0".to_owned()),

@@ -7,11 +7,16 @@ pub mod broker;
 pub mod command;
 pub mod free_port;
 pub mod process;
+pub mod random;
 pub mod tool_server;
 pub mod tools;
 pub mod transcript;
 pub mod wait;
+pub mod zookeeper;
 
 pub use broker::Broker;
+pub use process::Process;
+pub use random::Random;
 pub use tool_server::{Output, ToolServer};
 pub use transcript::Transcript;
+pub use zookeeper::Zookeeper;

@@ -51,6 +51,7 @@ impl ToolServer {
                 "-Dlog4j.configuration=file:{}",
                 java.join("log4j.properties").display()
             ))
+            .args(["--add-opens", "java.base/java.lang=ALL-UNNAMED"])
             .args(["-cp", &tools::class_path(jars)])
             .arg(java.join("ToolServer.java"))
             .stdin(Stdio::piped())

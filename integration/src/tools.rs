@@ -1,6 +1,7 @@
 //! Where `scripts/test` puts the tools.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The repository.
 pub fn root() -> PathBuf {
@@ -18,6 +19,13 @@ pub fn ottla() -> PathBuf {
         Some(path) => path.into(),
         None => root().join("target/release/ottla"),
     }
+}
+
+/// A script below `clients/python`, with the Python clients at hand.
+pub fn python(script: &str) -> Command {
+    let mut command = Command::new(tools().join("python/bin/python"));
+    command.arg(root().join("integration/clients/python").join(script));
+    command
 }
 
 /// The class path of a set of jars, for instance `kafka-3.9`.

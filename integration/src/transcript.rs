@@ -6,11 +6,14 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use regex::Regex;
 
 use crate::tool_server::{Output, ToolServer};
 use crate::tools;
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The address of a real broker to record from, if that is asked for.
 pub fn record_from() -> Option<String> {
@@ -37,7 +40,9 @@ impl Transcript {
                 "UUID",
             ),
             (r"\b\d{13}\b", "MILLIS"),
-            (r"(?m)^\[\d{4}-\d\d-\d\d.*\n", ""),
+            (r"(?m)^\[?\d{4}-\d\d-\d\d[T ].*(ERROR|WARN|INFO).*\n", ""),
+            // Groups of consumers without a name of their own, until they are forgotten.
+            (r"(?m)^console-consumer-\d+.*\n", ""),
             (r#""logDir":"[^"]*""#, r#""logDir":"DIR""#),
         ];
         let noise = noise
@@ -91,6 +96,46 @@ impl Transcript {
         input: &str,
         arguments: &[&str],
     ) -> anyhow::Result<Output> {
+        self.note_all(class, input, arguments, &[])
+    }
+
+    /// Runs a tool until its output passes a test, and writes down that run: for what a broker
+    /// learns a moment after it has answered.
+    pub fn note_when(
+        &mut self,
+        class: &str,
+        arguments: &[&str],
+        passes: impl Fn(&str) -> bool,
+    ) -> anyhow::Result<Output> {
+        let before = self.text.len();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            self.text.truncate(before);
+            let output = self.note(class, arguments)?;
+            if passes(&output.out) || Instant::now() > end {
+                return Ok(output);
+            }
+        }
+    }
+
+    /// Runs a tool and writes down its exit code and output, without the lines that have one of
+    /// these words.
+    pub fn note_without(
+        &mut self,
+        class: &str,
+        arguments: &[&str],
+        without: &[String],
+    ) -> anyhow::Result<Output> {
+        self.note_all(class, "", arguments, without)
+    }
+
+    fn note_all(
+        &mut self,
+        class: &str,
+        input: &str,
+        arguments: &[&str],
+        without: &[String],
+    ) -> anyhow::Result<Output> {
         let output = self.run_with_input(class, input, arguments)?;
         let name = class.rsplit('.').next().unwrap_or(class);
         writeln!(self.text, "$ {name} {}", arguments.join(" "))?;
@@ -104,6 +149,7 @@ impl Transcript {
                 .lines()
                 .map(str::trim_end)
                 .filter(|line| !line.is_empty() && !stack(line))
+                .filter(|line| !without.iter().any(|word| line.contains(word.as_str())))
                 .collect();
             lines.sort_unstable();
             for line in lines {

@@ -1,0 +1,129 @@
+"""Load for a broker that is killed meanwhile, and the reading back.
+
+usage: under_load.py produce BOOTSTRAP TOPIC FILE    until SIGTERM; writes "partition offset number" as records are acknowledged
+       under_load.py consume BOOTSTRAP TOPIC FILE    until SIGTERM; a group member; writes "partition offset" as commits are acknowledged
+       under_load.py read BOOTSTRAP TOPIC            prints "partition offset number" of every record
+       under_load.py committed BOOTSTRAP TOPIC       prints "partition offset" of the group
+"""
+
+import signal
+import sys
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+
+DEADLINE = 120.0
+stopped = False
+
+
+def stop(*_):
+    global stopped
+    stopped = True
+
+
+def produce(bootstrap, topic, out):
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "linger.ms": 2,
+            "compression.type": "lz4",
+            "message.timeout.ms": int(DEADLINE * 1000),
+            "reconnect.backoff.max.ms": 500,
+            "retry.backoff.ms": 50,
+        }
+    )
+
+    def delivered(error, message):
+        if error is not None:
+            out.write(f"error {error}\n")
+        else:
+            number = message.value().split(b" ")[0].decode()
+            out.write(f"{message.partition()} {message.offset()} {number}\n")
+
+    number = 0
+    while not stopped:
+        value = f"{number} ".encode() + b"x" * (number * 37 % 1500)
+        try:
+            producer.produce(topic, key=str(number), value=value, on_delivery=delivered)
+            number += 1
+        except BufferError:
+            producer.poll(0.05)
+        producer.poll(0)
+        if number % 200 == 0:
+            producer.poll(0.005)
+    left = producer.flush(DEADLINE)
+    if left:
+        sys.exit(f"{left} records were neither acknowledged nor refused")
+
+
+def member(bootstrap, topic):
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"load-{topic}",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "reconnect.backoff.max.ms": 500,
+            "session.timeout.ms": 10000,
+        }
+    )
+
+
+def consume(bootstrap, topic, out):
+    consumer = member(bootstrap, topic)
+    consumer.subscribe([topic])
+    while not stopped:
+        messages = consumer.consume(500, 0.2)
+        if not [m for m in messages if m.error() is None]:
+            continue
+        try:
+            for at in consumer.commit(asynchronous=False):
+                if at.error is None and at.offset >= 0:
+                    out.write(f"{at.partition} {at.offset}\n")
+        except KafkaException:
+            # Not acknowledged, so nothing is promised.
+            pass
+    consumer.close()
+
+
+def read(bootstrap, topic):
+    consumer = member(bootstrap, topic)
+    partitions = consumer.list_topics(topic, timeout=DEADLINE).topics[topic].partitions
+    ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=DEADLINE)[1] for p in partitions}
+    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
+    open_partitions = {p for p, end in ends.items() if end > 0}
+    while open_partitions:
+        messages = consumer.consume(5000, DEADLINE)
+        if not messages:
+            sys.exit("nothing comes any more")
+        for message in messages:
+            if message.error() is not None:
+                sys.exit(str(message.error()))
+            number = message.value().split(b" ")[0].decode()
+            print(message.partition(), message.offset(), number)
+            if message.offset() + 1 >= ends[message.partition()]:
+                open_partitions.discard(message.partition())
+    consumer.close()
+
+
+def committed(bootstrap, topic):
+    consumer = member(bootstrap, topic)
+    partitions = consumer.list_topics(topic, timeout=DEADLINE).topics[topic].partitions
+    for at in consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=DEADLINE):
+        if at.error is not None:
+            sys.exit(str(at.error))
+        print(at.partition, at.offset)
+    consumer.close()
+
+
+def main():
+    signal.signal(signal.SIGTERM, stop)
+    what, bootstrap, topic = sys.argv[1:4]
+    if what in ("produce", "consume"):
+        with open(sys.argv[4], "w", buffering=1) as out:
+            {"produce": produce, "consume": consume}[what](bootstrap, topic, out)
+    else:
+        {"read": read, "committed": committed}[what](bootstrap, topic)
+
+
+main()
