@@ -82,7 +82,12 @@ impl Channel {
     ) -> Self {
         let (queue, mut requests) = mpsc::unbounded_channel::<Arc<ControlRequest>>();
         let worker = tokio::spawn(async move {
-            let mut peer = Peer { transport, versions, broker, connection: None };
+            let mut peer = Peer {
+                transport,
+                versions,
+                broker,
+                connection: None,
+            };
             while let Some(request) = requests.recv().await {
                 let response = peer.ask_until_answered(&request).await;
                 answered(request, response);
@@ -142,7 +147,10 @@ impl Peer {
             address: format!("broker {}", self.broker.id),
             error: std::io::ErrorKind::AddrNotAvailable.into(),
         };
-        let endpoint = self.broker.endpoint(&self.transport.listener).ok_or_else(unreachable)?;
+        let endpoint = self
+            .broker
+            .endpoint(&self.transport.listener)
+            .ok_or_else(unreachable)?;
         let port = u16::try_from(endpoint.port).map_err(|_| unreachable())?;
         let connection =
             Connection::connect(&endpoint.host, port, &self.transport.connection).await?;

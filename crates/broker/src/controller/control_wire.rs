@@ -45,17 +45,27 @@ pub(super) async fn ask(
             let version = versions.leader_and_isr;
             let body = leader_and_isr(request, version, inter_broker_listener);
             let response = connection.send(&body, version).await?;
-            Ok(ControlResponse::LeaderAndIsr(leader_and_isr_response(request, &response)))
+            Ok(ControlResponse::LeaderAndIsr(leader_and_isr_response(
+                request, &response,
+            )))
         }
         ControlRequest::UpdateMetadata(request) => {
             let version = versions.update_metadata;
-            let response = connection.send(&update_metadata(request, version), version).await?;
-            Ok(ControlResponse::UpdateMetadata(ErrorCode::from_code(response.error_code)))
+            let response = connection
+                .send(&update_metadata(request, version), version)
+                .await?;
+            Ok(ControlResponse::UpdateMetadata(ErrorCode::from_code(
+                response.error_code,
+            )))
         }
         ControlRequest::StopReplica(request) => {
             let version = versions.stop_replica;
-            let response = connection.send(&stop_replica(request, version), version).await?;
-            Ok(ControlResponse::StopReplica(stop_replica_response(&response)))
+            let response = connection
+                .send(&stop_replica(request, version), version)
+                .await?;
+            Ok(ControlResponse::StopReplica(stop_replica_response(
+                &response,
+            )))
         }
     }
 }
@@ -76,13 +86,19 @@ fn leader_and_isr(
                 .filter_map(|leader| live_leader(leader, inter_broker_listener))
                 .collect(),
         );
-    let states = request.partitions.iter().map(|p| leader_and_isr_state(p, version));
+    let states = request
+        .partitions
+        .iter()
+        .map(|p| leader_and_isr_state(p, version));
     if version < LEADER_AND_ISR_GROUPED {
         body.ungrouped_partition_states = states.collect();
         return body;
     }
-    let ids: BTreeMap<&TopicName, TopicId> =
-        request.topic_ids.iter().map(|(name, id)| (name, *id)).collect();
+    let ids: BTreeMap<&TopicName, TopicId> = request
+        .topic_ids
+        .iter()
+        .map(|(name, id)| (name, *id))
+        .collect();
     let topics = request.partitions.iter().map(|p| &p.topic_partition.topic);
     body.topic_states = grouped(topics.zip(states))
         .into_iter()
@@ -134,8 +150,11 @@ fn leader_and_isr_response(
     request: &LeaderAndIsrRequest,
     response: &messages::LeaderAndIsrResponse,
 ) -> LeaderAndIsrResponse {
-    let names: BTreeMap<TopicId, &TopicName> =
-        request.topic_ids.iter().map(|(name, id)| (*id, name)).collect();
+    let names: BTreeMap<TopicId, &TopicName> = request
+        .topic_ids
+        .iter()
+        .map(|(name, id)| (*id, name))
+        .collect();
     let mut partitions: Vec<(TopicPartition, ErrorCode)> = response
         .partition_errors
         .iter()
@@ -146,13 +165,18 @@ fn leader_and_isr_response(
         })
         .collect();
     for topic in &response.topics {
-        let Some(name) = names.get(&wire::topic_id(topic.topic_id)) else { continue };
+        let Some(name) = names.get(&wire::topic_id(topic.topic_id)) else {
+            continue;
+        };
         partitions.extend(topic.partition_errors.iter().map(|error| {
             let partition = TopicPartition::new((*name).clone(), error.partition_index);
             (partition, ErrorCode::from_code(error.error_code))
         }));
     }
-    LeaderAndIsrResponse { error: ErrorCode::from_code(response.error_code), partitions }
+    LeaderAndIsrResponse {
+        error: ErrorCode::from_code(response.error_code),
+        partitions,
+    }
 }
 
 fn update_metadata(
@@ -169,8 +193,11 @@ fn update_metadata(
         body.ungrouped_partition_states = states.collect();
         return body;
     }
-    let ids: BTreeMap<&TopicName, TopicId> =
-        request.topic_ids.iter().map(|(name, id)| (name, *id)).collect();
+    let ids: BTreeMap<&TopicName, TopicId> = request
+        .topic_ids
+        .iter()
+        .map(|(name, id)| (name, *id))
+        .collect();
     let topics = request.partitions.iter().map(|p| &p.topic_partition.topic);
     body.topic_states = grouped(topics.zip(states))
         .into_iter()
@@ -211,7 +238,9 @@ fn metadata_broker(broker: &LiveBroker) -> UpdateMetadataBroker {
         .with_rack(broker.rack.as_deref().map(wire::text));
     // Version 0 knows the plaintext endpoint only.
     if let Some(plaintext) = broker.endpoint(SecurityProtocol::Plaintext.name()) {
-        body = body.with_v0_host(wire::text(&plaintext.host)).with_v0_port(plaintext.port);
+        body = body
+            .with_v0_host(wire::text(&plaintext.host))
+            .with_v0_port(plaintext.port);
     }
     body
 }
@@ -225,7 +254,10 @@ fn stop_replica(request: &StopReplicaRequest, version: i16) -> messages::StopRep
         .with_broker_epoch(request.header.broker_epoch.0)
         .with_delete_partitions(request.partitions.iter().any(|partition| partition.delete));
     let topics = request.partitions.iter().map(|p| &p.topic_partition.topic);
-    let indexes = request.partitions.iter().map(|p| p.topic_partition.partition);
+    let indexes = request
+        .partitions
+        .iter()
+        .map(|p| p.topic_partition.partition);
     match version {
         ..=0 => {
             body.ungrouped_partitions = topics

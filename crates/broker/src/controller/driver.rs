@@ -25,7 +25,10 @@ pub(super) enum Input {
     /// To pass on.
     Event(Event),
     /// To ask the controller.
-    Ask { request: ApiRequest, answer: oneshot::Sender<Answer> },
+    Ask {
+        request: ApiRequest,
+        answer: oneshot::Sender<Answer>,
+    },
     /// To end.
     ShutDown { done: oneshot::Sender<()> },
 }
@@ -74,7 +77,8 @@ impl Driver {
         loop {
             let deadline = self.controller.next_deadline();
             let tick = tokio::time::sleep_until(
-                self.clock.tokio_deadline(deadline.unwrap_or(self.clock.now())),
+                self.clock
+                    .tokio_deadline(deadline.unwrap_or(self.clock.now())),
             );
             tokio::select! {
                 biased;
@@ -138,7 +142,10 @@ impl Driver {
     }
 
     fn handle(&mut self, event: Event) {
-        let now = Now { monotonic: self.clock.now(), wall: self.clock.wall() };
+        let now = Now {
+            monotonic: self.clock.now(),
+            wall: self.clock.wall(),
+        };
         let mut actions = Vec::new();
         self.controller.handle(now, event, &mut actions);
         // First, so that whoever is answered sees the state that the answer tells of.
@@ -162,7 +169,11 @@ impl Driver {
                 let id = broker.id;
                 let inputs = self.inputs.clone();
                 let answered = move |request, response| {
-                    let event = Event::ControlAnswered { broker: id, request, response };
+                    let event = Event::ControlAnswered {
+                        broker: id,
+                        request,
+                        response,
+                    };
                     // The driver may have ended meanwhile.
                     _ = inputs.send(Input::Event(event));
                 };

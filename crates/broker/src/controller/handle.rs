@@ -41,7 +41,13 @@ pub struct ControllerHandle {
 impl ControllerHandle {
     /// Starts the controller: it watches `/controller` and runs for it.
     pub fn start(start: Start) -> Arc<Self> {
-        let Start { configs, broker, coordination, clock, receiver } = start;
+        let Start {
+            configs,
+            broker,
+            coordination,
+            clock,
+            receiver,
+        } = start;
         let config = configs.broker();
         let (inputs, inbox) = mpsc::unbounded_channel();
         let view = Arc::new(ArcSwap::from_pointee(View {
@@ -60,7 +66,11 @@ impl ControllerHandle {
             random_u64(),
         );
         tokio::spawn(driver.run(inbox));
-        let handle = Arc::new(Self { inputs, view, topics_in_creation: TopicsInCreation::default() });
+        let handle = Arc::new(Self {
+            inputs,
+            view,
+            topics_in_creation: TopicsInCreation::default(),
+        });
         handle.send(Event::Startup);
         handle
     }
@@ -122,6 +132,8 @@ impl ControllerHandle {
 
 impl fmt::Debug for ControllerHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ControllerHandle").field("view", &self.view()).finish_non_exhaustive()
+        f.debug_struct("ControllerHandle")
+            .field("view", &self.view())
+            .finish_non_exhaustive()
     }
 }

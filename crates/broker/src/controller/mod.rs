@@ -19,13 +19,14 @@ mod settings;
 mod tests;
 pub mod topic_admin;
 
+use ottla_model::{ErrorCode, TopicName};
+
+use crate::broker::Broker;
+
 pub use channel::ControlReceiver;
 pub use handle::{ControllerHandle, Start};
 pub use producer_id_blocks::ControllerBlocks;
 pub use topic_admin::TopicAdmin;
-
-use crate::broker::Broker;
-use ottla_model::{ErrorCode, TopicName};
 
 impl Broker {
     /// What handlers change topics with.
@@ -34,6 +35,7 @@ impl Broker {
             configs: &self.configs,
             metadata_cache: &self.metadata_cache,
             coordination: &self.coordination,
+            dynamic_values: self.dynamic_config.in_force(),
         }
     }
 
@@ -44,6 +46,8 @@ impl Broker {
         topics: impl IntoIterator<Item = TopicName>,
     ) -> Vec<(TopicName, ErrorCode)> {
         let in_creation = &self.controller.topics_in_creation;
-        self.topic_admin().auto_create_topics(in_creation, topics).await
+        self.topic_admin()
+            .auto_create_topics(in_creation, topics)
+            .await
     }
 }

@@ -26,11 +26,15 @@ impl ControllerBlocks {
 impl AllocateBlock for ControllerBlocks {
     async fn allocate(&self) -> Result<ProducerIdBlock, ErrorCode> {
         let (broker, broker_epoch) = (self.broker, self.controller.broker_epoch());
-        let asked = ApiRequest::AllocateProducerIds { broker, broker_epoch };
+        let asked = ApiRequest::AllocateProducerIds {
+            broker,
+            broker_epoch,
+        };
         match self.controller.ask(asked).await {
-            Answer::AllocateProducerIds(Ok((first, length))) => {
-                Ok(ProducerIdBlock { start: first.0, length })
-            }
+            Answer::AllocateProducerIds(Ok((first, length))) => Ok(ProducerIdBlock {
+                start: first.0,
+                length,
+            }),
             Answer::AllocateProducerIds(Err(error)) => Err(error),
             // Pre-empted, or this broker shuts down.
             _ => Err(ErrorCode::NotController),

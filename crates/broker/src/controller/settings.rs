@@ -70,7 +70,12 @@ impl RequestVersions {
                 ("0.10.0-IV1", 2),
                 ("0.9.0", 1),
             ]),
-            stop_replica: first(&[("3.4-IV0", 4), ("2.6-IV0", 3), ("2.4-IV1", 2), ("2.2-IV0", 1)]),
+            stop_replica: first(&[
+                ("3.4-IV0", 4),
+                ("2.6-IV0", 3),
+                ("2.4-IV1", 2),
+                ("2.2-IV0", 1),
+            ]),
         }
     }
 }
@@ -88,8 +93,11 @@ mod tests {
     fn request_versions_follow_the_protocol_version() {
         let versions = |name: &str| {
             let version = MetadataVersion::parse(name).unwrap();
-            let RequestVersions { leader_and_isr, update_metadata, stop_replica } =
-                RequestVersions::of(version);
+            let RequestVersions {
+                leader_and_isr,
+                update_metadata,
+                stop_replica,
+            } = RequestVersions::of(version);
             (leader_and_isr, update_metadata, stop_replica)
         };
         assert_eq!(versions("3.9"), (7, 8, 4));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use ottla_config::BrokerConfig;
+use ottla_config::{BrokerConfig, DynamicValues};
 use ottla_controller::{Answer, ApiRequest};
 use ottla_coordination::memory::MemoryService;
 use ottla_coordination::payloads::BrokerRegistration;
@@ -107,14 +107,18 @@ impl Node {
             features: Default::default(),
         };
         let id = BrokerId(0);
-        let broker_epoch = coordination.register_broker(id, &registration).await.unwrap();
+        let broker_epoch = coordination
+            .register_broker(id, &registration)
+            .await
+            .unwrap();
         let properties = [
             ("broker.id", "0"),
             ("zookeeper.connect", "memory"),
             ("offsets.topic.replication.factor", "1"),
         ];
-        let properties =
-            properties.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let properties = properties
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let config = BrokerConfig::from_properties(properties.collect()).unwrap();
         let configs = Arc::new(Configs::new(config).unwrap());
         let metadata_cache = Arc::new(MetadataCache::default());
@@ -162,14 +166,20 @@ impl Node {
             configs: &self.configs,
             metadata_cache: &self.metadata_cache,
             coordination: &self.coordination,
+            dynamic_values: DynamicValues::default(),
         }
     }
 
     async fn create(&self, topic: NewTopic) -> Result<i32, (ErrorCode, Option<String>)> {
         let name = topic.name.clone();
-        let mut results = self.admin().create_topics(TIMEOUT_MS, false, vec![topic]).await;
+        let mut results = self
+            .admin()
+            .create_topics(TIMEOUT_MS, false, vec![topic])
+            .await;
         let result = results.remove(&name).unwrap();
-        result.map(|created| created.num_partitions).map_err(|e| (e.error, e.message))
+        result
+            .map(|created| created.num_partitions)
+            .map_err(|e| (e.error, e.message))
     }
 }
 
@@ -193,8 +203,15 @@ async fn topics_are_made_grown_and_deleted() {
         Err((ErrorCode::TopicAlreadyExists, exists))
     );
 
-    let wanted = NewPartitions { topic: "t".into(), count: 3, assignments: None };
-    let grown = node.admin().create_partitions(TIMEOUT_MS, false, vec![wanted]).await;
+    let wanted = NewPartitions {
+        topic: "t".into(),
+        count: 3,
+        assignments: None,
+    };
+    let grown = node
+        .admin()
+        .create_partitions(TIMEOUT_MS, false, vec![wanted])
+        .await;
     assert_eq!(grown[&TopicName::from("t")].error, ErrorCode::None);
     let snapshot = node.metadata_cache.snapshot();
     assert_eq!(snapshot.topic("t").unwrap().partitions.len(), 3);
@@ -203,10 +220,19 @@ async fn topics_are_made_grown_and_deleted() {
     let topics = BTreeSet::from([TopicName::from("t"), TopicName::from("unknown")]);
     let deleted = node.admin().delete_topics(TIMEOUT_MS, topics).await;
     assert_eq!(deleted[&TopicName::from("t")], ErrorCode::None);
-    assert_eq!(deleted[&TopicName::from("unknown")], ErrorCode::UnknownTopicOrPartition);
+    assert_eq!(
+        deleted[&TopicName::from("unknown")],
+        ErrorCode::UnknownTopicOrPartition
+    );
     assert!(node.metadata_cache.snapshot().topic("t").is_none());
     // The znodes go when the replica's answer is in.
-    while node.coordination.exists(paths::topic("t"), false).await.unwrap().is_some() {
+    while node
+        .coordination
+        .exists(paths::topic("t"), false)
+        .await
+        .unwrap()
+        .is_some()
+    {
         tokio::task::yield_now().await;
     }
     assert_eq!(node.create(new_topic("t", 1, 1)).await, Ok(1));
@@ -253,9 +279,16 @@ async fn wishes_that_cannot_be_granted_are_refused_in_kafkas_words() {
             ErrorCode::InvalidConfig,
             "Null value not supported for topic configs: retention.ms",
         ),
-        (config, ErrorCode::InvalidConfig, "Unknown topic config name: no.such.key"),
+        (
+            config,
+            ErrorCode::InvalidConfig,
+            "Unknown topic config name: no.such.key",
+        ),
     ] {
-        assert_eq!(node.create(topic).await, Err((error, Some(message.to_owned()))));
+        assert_eq!(
+            node.create(topic).await,
+            Err((error, Some(message.to_owned())))
+        );
     }
 }
 
@@ -265,27 +298,58 @@ async fn a_validation_changes_nothing_and_no_time_is_a_timeout() {
     let admin = node.admin();
     let validated = admin.create_topics(TIMEOUT_MS, true, vec![new_topic("t", -1, -1)]);
     let validated = validated.await.remove("t").unwrap().unwrap();
-    assert_eq!((validated.num_partitions, validated.replication_factor), (1, 1));
-    assert!(validated.configs.iter().any(|entry| entry.name == "retention.ms"));
-    assert!(node.coordination.exists(paths::topic("t"), false).await.unwrap().is_none());
+    assert_eq!(
+        (validated.num_partitions, validated.replication_factor),
+        (1, 1)
+    );
+    assert!(
+        validated
+            .configs
+            .iter()
+            .any(|entry| entry.name == "retention.ms")
+    );
+    assert!(
+        node.coordination
+            .exists(paths::topic("t"), false)
+            .await
+            .unwrap()
+            .is_none()
+    );
 
     let hurried = admin.create_topics(0, false, vec![new_topic("t", 1, 1)]);
     let error = hurried.await.remove("t").unwrap().unwrap_err().error;
     assert_eq!(error, ErrorCode::RequestTimedOut);
-    assert!(node.coordination.exists(paths::topic("t"), false).await.unwrap().is_some());
+    assert!(
+        node.coordination
+            .exists(paths::topic("t"), false)
+            .await
+            .unwrap()
+            .is_some()
+    );
 }
 
 #[tokio::test]
 async fn topics_are_made_because_somebody_asks_for_them() {
     let node = Node::start().await;
     let wanted = ["__consumer_offsets", "a b", "t"].map(TopicName::from);
-    let results = node.admin().auto_create_topics(&node.in_creation, wanted).await;
+    let results = node
+        .admin()
+        .auto_create_topics(&node.in_creation, wanted)
+        .await;
     let results: std::collections::BTreeMap<_, _> = results.into_iter().collect();
-    assert_eq!(results[&TopicName::from("a b")], ErrorCode::InvalidTopicException);
-    assert_eq!(results[&TopicName::from("t")], ErrorCode::LeaderNotAvailable);
+    assert_eq!(
+        results[&TopicName::from("a b")],
+        ErrorCode::InvalidTopicException
+    );
+    assert_eq!(
+        results[&TopicName::from("t")],
+        ErrorCode::LeaderNotAvailable
+    );
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     let made = node.metadata_cache.wait_until(deadline, |snapshot| {
-        snapshot.topic("__consumer_offsets").is_some_and(|topic| topic.partitions.len() == 50)
+        snapshot
+            .topic("__consumer_offsets")
+            .is_some_and(|topic| topic.partitions.len() == 50)
     });
     assert!(made.await);
 }
@@ -303,7 +367,10 @@ async fn an_expired_session_is_replaced_and_the_controllership_regained() {
     assert!(after > before);
     assert_eq!(node.epoch.load(Ordering::SeqCst), after.0);
     assert_eq!(node.create(new_topic("u", 1, 1)).await, Ok(1));
-    let ids = ApiRequest::AllocateProducerIds { broker: BrokerId(0), broker_epoch: after };
+    let ids = ApiRequest::AllocateProducerIds {
+        broker: BrokerId(0),
+        broker_epoch: after,
+    };
     assert_eq!(
         node.controller.ask(ids).await,
         Answer::AllocateProducerIds(Ok((ProducerId(0), 1000)))

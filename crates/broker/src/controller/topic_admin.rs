@@ -10,7 +10,7 @@ pub mod expand;
 
 use std::time::Duration;
 
-use ottla_config::ConfigError;
+use ottla_config::{ConfigError, DynamicValues};
 use ottla_controller::ApiError;
 use ottla_controller::assignment::AssignmentError;
 use ottla_coordination::Error;
@@ -25,7 +25,7 @@ use crate::metadata_cache::MetadataCache;
 pub const PARTITIONS_MAX: i32 = 200_000;
 
 /// What changing topics takes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TopicAdmin<'a> {
     /// Configuration in force.
     pub configs: &'a Configs,
@@ -33,6 +33,8 @@ pub struct TopicAdmin<'a> {
     pub metadata_cache: &'a MetadataCache,
     /// Where orders to the controller are written.
     pub coordination: &'a CoordinationHandle,
+    /// Dynamic values of the broker: sources of what a new topic's configuration shows.
+    pub dynamic_values: DynamicValues,
 }
 
 /// How long a caller waits.

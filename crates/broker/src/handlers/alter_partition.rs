@@ -56,9 +56,17 @@ pub(crate) async fn handle(
     }
 }
 
-fn decode(version: i16, topic: TopicReference, partition: &PartitionData) -> Option<AlterPartition> {
+fn decode(
+    version: i16,
+    topic: TopicReference,
+    partition: &PartitionData,
+) -> Option<AlterPartition> {
     let new_isr = if version >= FIRST_WITH_BROKER_EPOCHS {
-        partition.new_isr_with_epochs.iter().map(|member| BrokerId(member.broker_id.0)).collect()
+        partition
+            .new_isr_with_epochs
+            .iter()
+            .map(|member| BrokerId(member.broker_id.0))
+            .collect()
     } else {
         partition.new_isr.iter().map(|id| BrokerId(id.0)).collect()
     };
@@ -99,8 +107,8 @@ fn topic_data(topic: &TopicReference) -> alter_partition_response::TopicData {
 }
 
 fn partition_data(result: &AlterPartitionResult) -> alter_partition_response::PartitionData {
-    let data = alter_partition_response::PartitionData::default()
-        .with_partition_index(result.partition);
+    let data =
+        alter_partition_response::PartitionData::default().with_partition_index(result.partition);
     match &result.result {
         Err(error) => data.with_error_code(error.code()),
         Ok(state) => {

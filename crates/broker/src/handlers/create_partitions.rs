@@ -39,8 +39,9 @@ pub(crate) async fn handle(
     let wanted: Vec<NewPartitions> = wanted.into_values().collect();
     if !wanted.is_empty() {
         let admin = broker.topic_admin();
-        let expanded =
-            admin.create_partitions(request.timeout_ms, request.validate_only, wanted).await;
+        let expanded = admin
+            .create_partitions(request.timeout_ms, request.validate_only, wanted)
+            .await;
         results.extend(expanded);
     }
     let results = results.into_iter().map(|(name, error)| {
@@ -55,7 +56,13 @@ pub(crate) async fn handle(
 fn new_partitions(topic: &CreatePartitionsTopic, name: TopicName) -> NewPartitions {
     let assignments = topic.assignments.as_ref().map(|assignments| {
         let replicas = assignments.iter().map(|assignment| &assignment.broker_ids);
-        replicas.map(|ids| ids.iter().map(|id| BrokerId(id.0)).collect()).collect()
+        replicas
+            .map(|ids| ids.iter().map(|id| BrokerId(id.0)).collect())
+            .collect()
     });
-    NewPartitions { topic: name, count: topic.count, assignments }
+    NewPartitions {
+        topic: name,
+        count: topic.count,
+        assignments,
+    }
 }

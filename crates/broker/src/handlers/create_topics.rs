@@ -65,11 +65,18 @@ pub(crate) async fn handle(broker: &Broker, request: CreateTopicsRequest) -> Cre
 
 fn new_topic(topic: &CreatableTopic, name: TopicName) -> NewTopic {
     let assignments = topic.assignments.iter().map(|assignment| {
-        let replicas = assignment.broker_ids.iter().map(|id| BrokerId(id.0)).collect();
+        let replicas = assignment
+            .broker_ids
+            .iter()
+            .map(|id| BrokerId(id.0))
+            .collect();
         (assignment.partition_index, replicas)
     });
     let configs = topic.configs.iter().map(|config| {
-        (config.name.to_string(), config.value.as_ref().map(ToString::to_string))
+        (
+            config.name.to_string(),
+            config.value.as_ref().map(ToString::to_string),
+        )
     });
     NewTopic {
         name,

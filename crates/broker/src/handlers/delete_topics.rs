@@ -29,7 +29,10 @@ pub(crate) async fn handle(
 ) -> DeleteTopicsResponse {
     let version = context.header.api_version;
     let topics: Vec<Named> = if version < FIRST_WITH_TOPIC_IDS {
-        let name = |name| Named { name: Some(wire::topic_name(name)), id: TopicId::ZERO };
+        let name = |name| Named {
+            name: Some(wire::topic_name(name)),
+            id: TopicId::ZERO,
+        };
         request.topic_names.iter().map(name).collect()
     } else {
         request.topics.iter().map(named).collect()
@@ -37,8 +40,15 @@ pub(crate) async fn handle(
     let whole = if !broker.controller.is_active() {
         Some(ErrorCode::NotController)
     } else if !broker.configs.broker().delete_topic_enable {
-        Some(if version < 3 { ErrorCode::InvalidRequest } else { ErrorCode::TopicDeletionDisabled })
-    } else if topics.iter().any(|topic| topic.name.is_some() && !topic.id.is_zero()) {
+        Some(if version < 3 {
+            ErrorCode::InvalidRequest
+        } else {
+            ErrorCode::TopicDeletionDisabled
+        })
+    } else if topics
+        .iter()
+        .any(|topic| topic.name.is_some() && !topic.id.is_zero())
+    {
         Some(ErrorCode::InvalidRequest)
     } else {
         None
@@ -65,10 +75,16 @@ pub(crate) async fn handle(
         }
     }
     let names: BTreeSet<TopicName> = ordered.iter().filter_map(|t| t.name.clone()).collect();
-    let errors = broker.topic_admin().delete_topics(request.timeout_ms, names).await;
+    let errors = broker
+        .topic_admin()
+        .delete_topics(request.timeout_ms, names)
+        .await;
     responses.extend(ordered.iter().map(|topic| {
         let error = topic.name.as_ref().and_then(|name| errors.get(name));
-        result(topic, error.copied().unwrap_or(ErrorCode::UnknownServerError))
+        result(
+            topic,
+            error.copied().unwrap_or(ErrorCode::UnknownServerError),
+        )
     }));
     DeleteTopicsResponse::default().with_responses(responses)
 }

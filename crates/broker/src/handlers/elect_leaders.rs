@@ -29,13 +29,19 @@ pub(crate) async fn handle(broker: &Broker, request: ElectLeadersRequest) -> Ele
             return response(results).with_error_code(ErrorCode::UnknownServerError.code());
         }
     };
-    let asked = ApiRequest::ElectLeaders { partitions: partitions.clone(), election };
+    let asked = ApiRequest::ElectLeaders {
+        partitions: partitions.clone(),
+        election,
+    };
     let elections = match broker.controller.ask(asked).await {
         Answer::ElectLeaders(elections) => elections,
         // The controllership was lost in the middle.
         _ => {
             let refusal = || Err(ApiError::of(ErrorCode::NotController));
-            partitions.into_iter().map(|partition| (partition, refusal())).collect()
+            partitions
+                .into_iter()
+                .map(|partition| (partition, refusal()))
+                .collect()
         }
     };
     let mut results = wait_for_leaders(broker, deadline, elections).await;
@@ -52,8 +58,12 @@ fn partitions(broker: &Broker, request: &ElectLeadersRequest) -> BTreeSet<TopicP
         let topics = snapshot.topic_names();
         let of_topic = |name: TopicName| {
             let topic = snapshot.topic(name.as_str());
-            let indexes = topic.into_iter().flat_map(|topic| topic.partitions.keys().copied());
-            indexes.map(|index| TopicPartition::new(name.clone(), index)).collect::<Vec<_>>()
+            let indexes = topic
+                .into_iter()
+                .flat_map(|topic| topic.partitions.keys().copied());
+            indexes
+                .map(|index| TopicPartition::new(name.clone(), index))
+                .collect::<Vec<_>>()
         };
         return topics.into_iter().flat_map(of_topic).collect();
     };
@@ -61,7 +71,10 @@ fn partitions(broker: &Broker, request: &ElectLeadersRequest) -> BTreeSet<TopicP
         .iter()
         .flat_map(|topic| {
             let name = wire::topic_name(&topic.topic);
-            topic.partitions.iter().map(move |index| TopicPartition::new(name.clone(), *index))
+            topic
+                .partitions
+                .iter()
+                .map(move |index| TopicPartition::new(name.clone(), *index))
         })
         .collect()
 }
@@ -72,10 +85,14 @@ async fn wait_for_leaders(
     elections: BTreeMap<TopicPartition, Result<BrokerId, ApiError>>,
 ) -> BTreeMap<TopicPartition, ApiError> {
     let is_led = |snapshot: &MetadataSnapshot, partition: &TopicPartition, leader: BrokerId| {
-        snapshot.partition(partition).is_some_and(|known| known.state.leader == leader)
+        snapshot
+            .partition(partition)
+            .is_some_and(|known| known.state.leader == leader)
     };
     let all_led = |snapshot: &MetadataSnapshot| {
-        let mut elected = elections.iter().filter_map(|(p, leader)| Some((p, leader.as_ref().ok()?)));
+        let mut elected = elections
+            .iter()
+            .filter_map(|(p, leader)| Some((p, leader.as_ref().ok()?)));
         elected.all(|(partition, leader)| is_led(snapshot, partition, *leader))
     };
     broker.metadata_cache.wait_until(deadline, all_led).await;

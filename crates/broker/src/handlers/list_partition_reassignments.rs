@@ -45,7 +45,9 @@ pub(crate) async fn handle(
         topics.entry(partition.topic).or_default().push(result);
     }
     let topics = topics.into_iter().map(|(topic, partitions)| {
-        OngoingTopicReassignment::default().with_name(wire::name(&topic)).with_partitions(partitions)
+        OngoingTopicReassignment::default()
+            .with_name(wire::name(&topic))
+            .with_partitions(partitions)
     });
     ListPartitionReassignmentsResponse::default().with_topics(topics.collect())
 }

@@ -34,9 +34,15 @@ impl TopicAdmin<'_> {
                 results.push((topic, ErrorCode::UnknownTopicOrPartition));
             }
         }
-        let _release = Release { in_creation, topics: &creatable };
+        let _release = Release {
+            in_creation,
+            topics: &creatable,
+        };
         let config = self.configs.broker();
-        let wanted = creatable.iter().map(|topic| new_topic(&config, topic.clone())).collect();
+        let wanted = creatable
+            .iter()
+            .map(|topic| new_topic(&config, topic.clone()))
+            .collect();
         // The caller comes again: nobody waits for leaders here.
         for (topic, result) in self.create_topics(0, false, wanted).await {
             let error = match result.map_or_else(|error| error.error, |_| ErrorCode::None) {
@@ -68,7 +74,10 @@ impl Drop for Release<'_> {
 
 fn new_topic(config: &BrokerConfig, name: TopicName) -> NewTopic {
     let overrides = |pairs: &[(&str, String)]| {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), Some(value.clone()))).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), Some(value.clone())))
+            .collect()
     };
     let (num_partitions, replication_factor, configs) = match name.as_str() {
         GROUP_METADATA_TOPIC => (
@@ -76,7 +85,10 @@ fn new_topic(config: &BrokerConfig, name: TopicName) -> NewTopic {
             config.offsets_topic_replication_factor,
             overrides(&[
                 ("cleanup.policy", "compact".into()),
-                ("segment.bytes", config.offsets_topic_segment_bytes.to_string()),
+                (
+                    "segment.bytes",
+                    config.offsets_topic_segment_bytes.to_string(),
+                ),
                 ("compression.type", "producer".into()),
             ]),
         ),
@@ -87,8 +99,14 @@ fn new_topic(config: &BrokerConfig, name: TopicName) -> NewTopic {
                 ("unclean.leader.election.enable", "false".into()),
                 ("compression.type", "uncompressed".into()),
                 ("cleanup.policy", "compact".into()),
-                ("min.insync.replicas", config.transaction_state_log_min_isr.to_string()),
-                ("segment.bytes", config.transaction_state_log_segment_bytes.to_string()),
+                (
+                    "min.insync.replicas",
+                    config.transaction_state_log_min_isr.to_string(),
+                ),
+                (
+                    "segment.bytes",
+                    config.transaction_state_log_segment_bytes.to_string(),
+                ),
             ]),
         ),
         _ => {
@@ -96,5 +114,11 @@ fn new_topic(config: &BrokerConfig, name: TopicName) -> NewTopic {
             (config.num_partitions, factor, Vec::new())
         }
     };
-    NewTopic { name, num_partitions, replication_factor, assignments: Vec::new(), configs }
+    NewTopic {
+        name,
+        num_partitions,
+        replication_factor,
+        assignments: Vec::new(),
+        configs,
+    }
 }

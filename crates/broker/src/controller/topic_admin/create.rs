@@ -2,15 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ottla_config::{DescribedEntry, DynamicValues, TopicConfig, describe_topic};
+use ottla_config::{DescribedEntry, TopicConfig, describe_topic};
 use ottla_controller::ApiError;
 use ottla_controller::assignment::{BrokerMetadata, Start, assign_replicas_to_brokers};
-use ottla_coordination::payloads::{EntityConfig, TopicAssignment};
-use ottla_coordination::paths::{self, ConfigEntity};
 use ottla_coordination::Error;
-use ottla_model::{
-    BrokerId, ErrorCode, ReplicaAssignment, TopicId, TopicName, topic_names,
-};
+use ottla_coordination::paths::{self, ConfigEntity};
+use ottla_coordination::payloads::{EntityConfig, TopicAssignment};
+use ottla_model::{BrokerId, ErrorCode, ReplicaAssignment, TopicId, TopicName, topic_names};
 
 use super::{
     PARTITIONS_MAX, TopicAdmin, assignment_error, config_error, coordination_error, deadline,
@@ -107,15 +105,14 @@ impl TopicAdmin<'_> {
     ) -> Result<CreatedTopic, ApiError> {
         let plan = self.plan(topic).await?;
         let broker = self.configs.broker();
-        let configs = describe_topic(&broker, &DynamicValues::default(), &plan.overrides)
+        let configs = describe_topic(&broker, &self.dynamic_values, &plan.overrides)
             .map_err(|error| config_error(&error))?;
         let mut created = CreatedTopic {
             id: TopicId::ZERO,
             num_partitions: i32::try_from(plan.partitions.len()).unwrap_or(i32::MAX),
-            replication_factor: plan
-                .partitions
-                .get(&0)
-                .map_or(0, |replicas| i16::try_from(replicas.len()).unwrap_or(i16::MAX)),
+            replication_factor: plan.partitions.get(&0).map_or(0, |replicas| {
+                i16::try_from(replicas.len()).unwrap_or(i16::MAX)
+            }),
             configs,
         };
         if !validate_only {
@@ -154,7 +151,10 @@ impl TopicAdmin<'_> {
         check_replicas(&partitions)?;
         TopicConfig::validate(&self.configs.broker(), &BTreeMap::new(), &overrides)
             .map_err(|error| config_error(&error))?;
-        Ok(Plan { partitions, overrides })
+        Ok(Plan {
+            partitions,
+            overrides,
+        })
     }
 
     fn replicas(
@@ -162,8 +162,8 @@ impl TopicAdmin<'_> {
         snapshot: &MetadataSnapshot,
         topic: &NewTopic,
     ) -> Result<BTreeMap<i32, Vec<BrokerId>>, ApiError> {
-        let given = topic.num_partitions != NOT_GIVEN
-            || i32::from(topic.replication_factor) != NOT_GIVEN;
+        let given =
+            topic.num_partitions != NOT_GIVEN || i32::from(topic.replication_factor) != NOT_GIVEN;
         if !topic.assignments.is_empty() {
             if given {
                 let message = "Both numPartitions or replicationFactor and replicasAssignments were set. Both cannot be used at the same time.";
@@ -184,17 +184,22 @@ impl TopicAdmin<'_> {
         let brokers: Vec<BrokerMetadata> = snapshot
             .brokers
             .values()
-            .map(|broker| BrokerMetadata { id: broker.id, rack: broker.rack.clone() })
+            .map(|broker| BrokerMetadata {
+                id: broker.id,
+                rack: broker.rack.clone(),
+            })
             .collect();
-        let start = Start { index: draw(brokers.len()), shift: draw(brokers.len()) };
+        let start = Start {
+            index: draw(brokers.len()),
+            shift: draw(brokers.len()),
+        };
         assign_replicas_to_brokers(&brokers, num_partitions, replication_factor, start, 0)
             .map_err(|error| assignment_error(&error))
     }
 
     async fn check_name(&self, name: &TopicName) -> Result<(), ApiError> {
-        topic_names::validate(name.as_str()).map_err(|error| {
-            ApiError::with(ErrorCode::InvalidTopicException, error.to_string())
-        })?;
+        topic_names::validate(name.as_str())
+            .map_err(|error| ApiError::with(ErrorCode::InvalidTopicException, error.to_string()))?;
         let is_there = async |path| match self.coordination.exists(path, false).await {
             Ok(stat) => Ok(stat.is_some()),
             Err(error) => Err(coordination_error(error)),
@@ -246,7 +251,11 @@ impl TopicAdmin<'_> {
                 .collect(),
         };
         let path = paths::topic(name.as_str());
-        match self.coordination.create_recursive(&path, Some(assignment.encode())).await {
+        match self
+            .coordination
+            .create_recursive(&path, Some(assignment.encode()))
+            .await
+        {
             Ok(()) => Ok(()),
             Err(Error::NodeExists) => Err(topic_exists(name)),
             Err(error) => Err(coordination_error(error)),
@@ -267,7 +276,9 @@ fn check_replicas(partitions: &BTreeMap<i32, Vec<BrokerId>>) -> Result<(), ApiEr
     let refuse = |message: &str| ApiError::with(ErrorCode::InvalidReplicaAssignment, message);
     let sizes: BTreeSet<usize> = partitions.values().map(Vec::len).collect();
     if sizes.len() != 1 {
-        return Err(refuse("All partitions should have the same number of replicas"));
+        return Err(refuse(
+            "All partitions should have the same number of replicas",
+        ));
     }
     let is_distinct = |ids: &Vec<BrokerId>| ids.iter().collect::<BTreeSet<_>>().len() == ids.len();
     if !partitions.values().all(is_distinct) {
@@ -276,10 +287,18 @@ fn check_replicas(partitions: &BTreeMap<i32, Vec<BrokerId>>) -> Result<(), ApiEr
             .map(|(index, ids)| format!("{index} -> ArrayBuffer({})", joined(ids.clone())))
             .collect();
         let partitions = partitions.join(", ");
-        return Err(refuse(&format!("Duplicate replica assignment found: HashMap({partitions})")));
+        return Err(refuse(&format!(
+            "Duplicate replica assignment found: HashMap({partitions})"
+        )));
     }
-    if !partitions.keys().copied().eq(0..i32::try_from(partitions.len()).unwrap_or(i32::MAX)) {
-        return Err(refuse("partitions should be a consecutive 0-based integer sequence"));
+    if !partitions
+        .keys()
+        .copied()
+        .eq(0..i32::try_from(partitions.len()).unwrap_or(i32::MAX))
+    {
+        return Err(refuse(
+            "partitions should be a consecutive 0-based integer sequence",
+        ));
     }
     Ok(())
 }
@@ -290,7 +309,9 @@ pub(super) fn has_leaders(
     topic: &TopicName,
     mut partitions: impl Iterator<Item = i32>,
 ) -> bool {
-    let Some(known) = snapshot.topic(topic.as_str()) else { return false };
+    let Some(known) = snapshot.topic(topic.as_str()) else {
+        return false;
+    };
     partitions.all(|index| {
         let partition = known.partitions.get(&index);
         partition.is_some_and(|partition| partition.state.leader != BrokerId::NONE)
@@ -298,7 +319,10 @@ pub(super) fn has_leaders(
 }
 
 fn topic_exists(name: &TopicName) -> ApiError {
-    ApiError::with(ErrorCode::TopicAlreadyExists, format!("Topic '{name}' already exists."))
+    ApiError::with(
+        ErrorCode::TopicAlreadyExists,
+        format!("Topic '{name}' already exists."),
+    )
 }
 
 fn random_topic_id() -> TopicId {
@@ -326,7 +350,10 @@ mod tests {
     #[test]
     fn placed_replicas_are_checked_in_kafkas_order_and_words() {
         let check = |partitions: &[(i32, &[i32])]| {
-            let map = partitions.iter().map(|(index, list)| (*index, ids(list))).collect();
+            let map = partitions
+                .iter()
+                .map(|(index, list)| (*index, ids(list)))
+                .collect();
             check_replicas(&map).map_err(|error| error.message.unwrap_or_default())
         };
         assert_eq!(check(&[(0, &[1, 2]), (1, &[2, 1])]), Ok(()));
@@ -338,7 +365,11 @@ mod tests {
             check(&[(0, &[1, 1])]).unwrap_err(),
             "Duplicate replica assignment found: HashMap(0 -> ArrayBuffer(1, 1))"
         );
-        for gap in [&[(1, &[1][..])][..], &[(0, &[1]), (2, &[1])], &[(-1, &[1]), (0, &[1])]] {
+        for gap in [
+            &[(1, &[1][..])][..],
+            &[(0, &[1]), (2, &[1])],
+            &[(-1, &[1]), (0, &[1])],
+        ] {
             assert_eq!(
                 check(gap).unwrap_err(),
                 "partitions should be a consecutive 0-based integer sequence"

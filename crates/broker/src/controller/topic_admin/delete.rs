@@ -27,7 +27,9 @@ impl TopicAdmin<'_> {
         };
         if timeout_ms > 0 {
             let all_gone = |snapshot: &MetadataSnapshot| {
-                !results.iter().any(|(name, error)| is_waited_for(snapshot, name, *error))
+                !results
+                    .iter()
+                    .any(|(name, error)| is_waited_for(snapshot, name, *error))
             };
             self.metadata_cache.wait_until(deadline, all_gone).await;
         }
@@ -47,7 +49,11 @@ impl TopicAdmin<'_> {
             tracing::error!(%topic, %error, "cannot order the deletion of a topic");
             ErrorCode::UnknownServerError
         };
-        match self.coordination.exists(paths::topic(topic.as_str()), false).await {
+        match self
+            .coordination
+            .exists(paths::topic(topic.as_str()), false)
+            .await
+        {
             Ok(Some(_)) => {}
             Ok(None) => return ErrorCode::UnknownTopicOrPartition,
             Err(error) => return failed(error),

@@ -74,7 +74,10 @@ impl TopicAdmin<'_> {
     async fn brokers(&self) -> Result<Vec<BrokerMetadata>, ApiError> {
         let registered = self.coordination.registered_brokers().await;
         let registered = registered.map_err(|error| unknown_server_error(&error))?;
-        let with_rack = registered.iter().filter(|broker| broker.rack.is_some()).count();
+        let with_rack = registered
+            .iter()
+            .filter(|broker| broker.rack.is_some())
+            .count();
         if with_rack != 0 && with_rack != registered.len() {
             return Err(unknown_server_error(
                 &"Not all brokers have rack information. Add --disable-rack-aware in command line to make replica assignment without rack information.",
@@ -110,14 +113,22 @@ impl TopicAdmin<'_> {
 
     async fn existing(&self, topic: &TopicName) -> Result<TopicAssignment, ApiError> {
         let path = paths::topic(topic.as_str());
-        let found = self.coordination.find_data(path, false).await.map_err(coordination_error)?;
+        let found = self
+            .coordination
+            .find_data(path, false)
+            .await
+            .map_err(coordination_error)?;
         let existing = match found {
             Some((Some(data), _)) => {
                 TopicAssignment::decode(&data).map_err(|error| unknown_server_error(&error))?
             }
             Some((None, _)) | None => TopicAssignment::default(),
         };
-        if existing.partitions.values().any(ReplicaAssignment::is_being_reassigned) {
+        if existing
+            .partitions
+            .values()
+            .any(ReplicaAssignment::is_being_reassigned)
+        {
             let message =
                 format!("A partition reassignment is in progress for the topic '{topic}'.");
             return Err(ApiError::with(ErrorCode::ReassignmentInProgress, message));
@@ -153,7 +164,11 @@ fn plan(
         Some(assignments) => Some(check_placed(assignments, increment, brokers)?),
         None => None,
     };
-    let Some(first) = existing.partitions.get(&0).map(|assignment| &assignment.replicas) else {
+    let Some(first) = existing
+        .partitions
+        .get(&0)
+        .map(|assignment| &assignment.replicas)
+    else {
         return Err(unknown_server_error(&format!(
             "Unexpected existing replica assignment for topic '{}', partition id 0 is missing.",
             wanted.topic
@@ -167,14 +182,23 @@ fn plan(
         }
         None => {
             let leader = first.first().copied().unwrap_or(BrokerId::NONE);
-            let index = brokers.iter().position(|broker| broker.id >= leader).unwrap_or(0);
+            let index = brokers
+                .iter()
+                .position(|broker| broker.id >= leader)
+                .unwrap_or(0);
             let factor = i32::try_from(first.len()).unwrap_or(i32::MAX);
-            let start = Start { index, shift: index };
+            let start = Start {
+                index,
+                shift: index,
+            };
             assign_replicas_to_brokers(brokers, increment, factor, start, old)
                 .map_err(|error| assignment_error(&error))?
         }
     };
-    Ok(added.into_iter().map(|(index, ids)| (index, ReplicaAssignment::of(ids))).collect())
+    Ok(added
+        .into_iter()
+        .map(|(index, ids)| (index, ReplicaAssignment::of(ids)))
+        .collect())
 }
 
 fn check_placed<'a>(
@@ -187,7 +211,10 @@ fn check_placed<'a>(
     let named: BTreeSet<BrokerId> = assignments.iter().flatten().copied().collect();
     let unknown: Vec<BrokerId> = named.difference(&known).copied().collect();
     if !unknown.is_empty() {
-        return refuse(format!("Unknown broker(s) in replica assignment: {}.", joined(unknown)));
+        return refuse(format!(
+            "Unknown broker(s) in replica assignment: {}.",
+            joined(unknown)
+        ));
     }
     if i32::try_from(assignments.len()) != Ok(increment) {
         return refuse(format!(
@@ -241,16 +268,25 @@ mod tests {
     }
 
     fn existing(partitions: &[&[i32]]) -> TopicAssignment {
-        let replicas = partitions.iter().map(|list| ReplicaAssignment::of(ids(list)));
-        TopicAssignment { topic_id: None, partitions: (0..).zip(replicas).collect() }
+        let replicas = partitions
+            .iter()
+            .map(|list| ReplicaAssignment::of(ids(list)));
+        TopicAssignment {
+            topic_id: None,
+            partitions: (0..).zip(replicas).collect(),
+        }
     }
 
     fn plan_for(
         count: i32,
         assignments: Option<&[&[i32]]>,
     ) -> Result<BTreeMap<i32, ReplicaAssignment>, String> {
-        let brokers: Vec<_> =
-            (0..3).map(|id| BrokerMetadata { id: BrokerId(id), rack: None }).collect();
+        let brokers: Vec<_> = (0..3)
+            .map(|id| BrokerMetadata {
+                id: BrokerId(id),
+                rack: None,
+            })
+            .collect();
         let wanted = NewPartitions {
             topic: "t".into(),
             count,
@@ -263,15 +299,27 @@ mod tests {
     #[test]
     fn impossible_expansions_are_refused_in_kafkas_words() {
         for (count, assignments, message) in [
-            (1, None, "Topic currently has 2 partitions, which is higher than the requested 1."),
+            (
+                1,
+                None,
+                "Topic currently has 2 partitions, which is higher than the requested 1.",
+            ),
             (2, None, "Topic already has 2 partitions."),
-            (3, Some(&[&[7, 0][..]][..]), "Unknown broker(s) in replica assignment: 7."),
+            (
+                3,
+                Some(&[&[7, 0][..]][..]),
+                "Unknown broker(s) in replica assignment: 7.",
+            ),
             (
                 4,
                 Some(&[&[1, 0]]),
                 "Increasing the number of partitions by 2 but 1 assignments provided.",
             ),
-            (3, Some(&[&[]]), "Cannot have replication factor of 0 for partition id 2."),
+            (
+                3,
+                Some(&[&[]]),
+                "Cannot have replication factor of 0 for partition id 2.",
+            ),
             (
                 3,
                 Some(&[&[1, 1]]),
@@ -293,6 +341,9 @@ mod tests {
         // Start index 1: partition 2 is led by broker (2 + 1) % 3, partition 3 by (3 + 1) % 3.
         assert_eq!(added[&2].replicas, ids(&[0, 2]));
         assert_eq!(added[&3].replicas[0], BrokerId(1));
-        assert_eq!(plan_for(3, Some(&[&[2, 1]])).unwrap()[&2].replicas, ids(&[2, 1]));
+        assert_eq!(
+            plan_for(3, Some(&[&[2, 1]])).unwrap()[&2].replicas,
+            ids(&[2, 1])
+        );
     }
 }
