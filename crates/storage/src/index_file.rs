@@ -192,7 +192,13 @@ impl IndexFile {
         if self.entries.load(Ordering::Acquire) != UNKNOWN {
             return Ok(());
         }
-        let handle = self.directory.open(&self.name, OpenMode::OpenOrCreate)?;
+        let handle = match self.directory.open(&self.name, OpenMode::Existing) {
+            // A missing time index counts as empty.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.directory.open(&self.name, OpenMode::OpenOrCreate)?
+            }
+            result => result?,
+        };
         let length = self.whole_entries(handle.length()?);
         *file = FileState {
             length,

@@ -146,7 +146,7 @@ impl OffsetIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::{Directory, MemoryDirectory, read_file};
+    use crate::directory::{MemoryDirectory, read_file};
 
     fn index(size_max: u64) -> (Arc<PartitionDirectory>, OffsetIndex) {
         let directory = Arc::new(MemoryDirectory::new());

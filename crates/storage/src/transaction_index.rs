@@ -219,7 +219,7 @@ fn decode(content: &[u8]) -> io::Result<Vec<AbortedTransaction>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::{Directory, MemoryDirectory};
+    use crate::directory::MemoryDirectory;
 
     fn aborted(id: i64, first: i64, last: i64, stable: i64) -> AbortedTransaction {
         AbortedTransaction {

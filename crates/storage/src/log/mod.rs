@@ -362,3 +362,6 @@ impl Log {
         self.recent_ends.clear();
     }
 }
+
+#[cfg(test)]
+mod tests;

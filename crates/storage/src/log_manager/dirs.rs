@@ -85,6 +85,8 @@ impl LogDirs {
             return Err(StartError::NoDirectory);
         }
         for path in paths {
+            // Clients see absolute paths (DescribeLogDirs).
+            let path = &std::path::absolute(path).unwrap_or_else(|_| path.clone());
             let log_dir = LogDir::new(
                 Arc::clone(&directory),
                 path.clone(),
