@@ -30,11 +30,16 @@ impl Endpoints {
             Ok(hosted) => {
                 let view = hosted.view();
                 let partition = view.partition();
-                (partition.leader().unwrap_or(BrokerId::NONE), partition.leader_epoch().0)
+                (
+                    partition.leader().unwrap_or(BrokerId::NONE),
+                    partition.leader_epoch().0,
+                )
             }
             Err(_) => snapshot
                 .partition(&TopicPartition::new(topic, partition))
-                .map_or((BrokerId::NONE, -1), |p| (p.state.leader, p.state.leader_epoch.0)),
+                .map_or((BrokerId::NONE, -1), |p| {
+                    (p.state.leader, p.state.leader_epoch.0)
+                }),
         };
         if let Some(live) = snapshot.brokers.get(&leader)
             && let Some(endpoint) = live.endpoint(context.listener.as_str())
@@ -46,7 +51,10 @@ impl Endpoints {
                 rack: live.rack.as_deref().map(wire::text),
             });
         }
-        LeaderIdAndEpoch { leader_id: leader.0, leader_epoch: epoch }
+        LeaderIdAndEpoch {
+            leader_id: leader.0,
+            leader_epoch: epoch,
+        }
     }
 
     /// The endpoints for the answer.

@@ -28,25 +28,47 @@ pub(crate) async fn handle(
             topic
                 .partitions
                 .iter()
-                .map(move |&partition| TopicPartition { topic: name.clone(), partition })
+                .map(move |&partition| TopicPartition {
+                    topic: name.clone(),
+                    partition,
+                })
         });
         partitions.collect::<BTreeSet<_>>()
     });
     let version = context.header.api_version;
     let described = broker.replica_manager.describe_log_dirs(asked).await;
-    let results = described.into_iter().map(|directory| encode(version, directory));
+    let results = described
+        .into_iter()
+        .map(|directory| encode(version, directory));
     DescribeLogDirsResponse::default().with_results(results.collect())
 }
 
 fn encode(version: i16, directory: LogDirDescription) -> DescribeLogDirsResult {
     let mut topics: BTreeMap<TopicName, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     for log in directory.logs {
-        topics.entry(log.topic_partition.topic).or_default().push(DescribeLogDirsPartition::default().with_partition_index(log.topic_partition.partition).with_partition_size(log.size).with_offset_lag(log.offset_lag).with_is_future_key(log.is_future));
+        topics.entry(log.topic_partition.topic).or_default().push(
+            DescribeLogDirsPartition::default()
+                .with_partition_index(log.topic_partition.partition)
+                .with_partition_size(log.size)
+                .with_offset_lag(log.offset_lag)
+                .with_is_future_key(log.is_future),
+        );
     }
-    let mut result = DescribeLogDirsResult::default().with_error_code(directory.error.code()).with_log_dir(wire::text(&directory.path)).with_topics(topics
-            .into_iter()
-            .map(|(name, partitions)| DescribeLogDirsTopic::default().with_name(wire::name(&name)).with_partitions(partitions))
-            .collect()).with_total_bytes(-1).with_usable_bytes(-1);
+    let mut result = DescribeLogDirsResult::default()
+        .with_error_code(directory.error.code())
+        .with_log_dir(wire::text(&directory.path))
+        .with_topics(
+            topics
+                .into_iter()
+                .map(|(name, partitions)| {
+                    DescribeLogDirsTopic::default()
+                        .with_name(wire::name(&name))
+                        .with_partitions(partitions)
+                })
+                .collect(),
+        )
+        .with_total_bytes(-1)
+        .with_usable_bytes(-1);
     if version >= FIRST_WITH_SIZES {
         result.total_bytes = directory.total_bytes;
         result.usable_bytes = directory.usable_bytes;

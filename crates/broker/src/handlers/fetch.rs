@@ -67,11 +67,17 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
         Err(error) => return Outcome::Malformed(error),
     };
     let snapshot = broker.metadata_cache.snapshot();
-    let metadata = FetchMetadata { session_id: request.session_id, epoch: request.session_epoch };
+    let metadata = FetchMetadata {
+        session_id: request.session_id,
+        epoch: request.session_epoch,
+    };
     let (session, mut asked) = match begin(broker, &snapshot, version, metadata, &request) {
         Ok(begun) => begun,
         Err(error) => {
-            let response = FetchResponse { error_code: error, ..FetchResponse::default() };
+            let response = FetchResponse {
+                error_code: error,
+                ..FetchResponse::default()
+            };
             return respond(context, response);
         }
     };
@@ -94,19 +100,22 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
     all.append(&mut results);
 
     let mut keep = vec![true; all.len()];
-    let session_id = match end(broker, version, session, metadata, &request, &asked, &all, &mut keep) {
+    let session_id = match end(
+        broker, version, session, metadata, &request, &asked, &all, &mut keep,
+    ) {
         Ok(session_id) => session_id,
         Err(error) => {
             let session_id = metadata.session_id;
-            let response =
-                FetchResponse { error_code: error, session_id, ..FetchResponse::default() };
+            let response = FetchResponse {
+                error_code: error,
+                session_id,
+                ..FetchResponse::default()
+            };
             return respond(context, response);
         }
     };
     let mut answer = Answer::new(broker, context, request.replica_id >= 0);
-    for ((partition, result), _) in
-        asked.iter().zip(all).zip(keep).filter(|(_, keep)| *keep)
-    {
+    for ((partition, result), _) in asked.iter().zip(all).zip(keep).filter(|(_, keep)| *keep) {
         answer.push(partition, result);
     }
     respond(context, answer.into_response(session_id))
@@ -114,7 +123,10 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
 
 fn respond(context: &RequestContext, response: FetchResponse) -> Outcome {
     match response.encode(&context.header) {
-        Ok(parts) => Outcome::Respond(Response { parts, throttle: Duration::ZERO }),
+        Ok(parts) => Outcome::Respond(Response {
+            parts,
+            throttle: Duration::ZERO,
+        }),
         Err(error) => {
             tracing::error!(%error, "fetch response could not be encoded; closing connection");
             Outcome::Close
@@ -131,14 +143,21 @@ fn begin(
     request: &FetchRequest,
 ) -> Result<(Context, Vec<Asked>), ErrorCode> {
     let uses_topic_ids = version >= FIRST_WITH_TOPIC_IDS;
-    let names = Names { broker, snapshot, uses_topic_ids };
+    let names = Names {
+        broker,
+        snapshot,
+        uses_topic_ids,
+    };
     let named = named_partitions(&names, request);
     let sessions = &broker.replica_manager.fetch_sessions;
     let kind = metadata.kind();
     if kind != FetchKind::Incremental {
         sessions.remove(metadata.session_id);
-        let context =
-            if kind == FetchKind::Full { Context::Full } else { Context::Sessionless };
+        let context = if kind == FetchKind::Full {
+            Context::Full
+        } else {
+            Context::Sessionless
+        };
         return Ok((context, as_asked(named)));
     }
     let forgotten: Vec<_> = request
@@ -154,7 +173,9 @@ fn begin(
             topic.partitions.iter().map(target)
         })
         .collect();
-    let shard = sessions.shard_of(metadata.session_id).ok_or(ErrorCode::FetchSessionIdNotFound)?;
+    let shard = sessions
+        .shard_of(metadata.session_id)
+        .ok_or(ErrorCode::FetchSessionIdNotFound)?;
     let mut shard = shard.lock();
     let now = broker.clock.now();
     match shard.resume(now, metadata, uses_topic_ids, &named, &forgotten)? {
@@ -164,7 +185,12 @@ fn begin(
             let asked = shard
                 .partitions(metadata.session_id, &resolve)
                 .into_iter()
-                .map(|(slot, target, request)| Asked { slot, target, request, refused: None })
+                .map(|(slot, target, request)| Asked {
+                    slot,
+                    target,
+                    request,
+                    refused: None,
+                })
                 .collect();
             Ok((Context::Incremental, asked))
         }
@@ -172,8 +198,12 @@ fn begin(
 }
 
 fn as_asked(named: Vec<(FetchTarget, FetchPartition)>) -> Vec<Asked> {
-    let asked =
-        named.into_iter().map(|(target, request)| Asked { slot: 0, target, request, refused: None });
+    let asked = named.into_iter().map(|(target, request)| Asked {
+        slot: 0,
+        target,
+        request,
+        refused: None,
+    });
     asked.collect()
 }
 
@@ -196,8 +226,15 @@ impl Names<'_> {
 }
 
 /// The partitions that a request names; of one that is named twice the last mention counts.
-fn named_partitions(names: &Names<'_>, request: &FetchRequest) -> Vec<(FetchTarget, FetchPartition)> {
-    let total = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+fn named_partitions(
+    names: &Names<'_>,
+    request: &FetchRequest,
+) -> Vec<(FetchTarget, FetchPartition)> {
+    let total = request
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.len())
+        .sum();
     let mut named: Vec<(FetchTarget, FetchPartition)> = Vec::with_capacity(total);
     let mut places = HashMap::new();
     for topic in &request.topics {
@@ -249,7 +286,9 @@ fn entries(broker: &Broker, asked: &[Asked]) -> Vec<FetchEntry> {
         .map(|partition| {
             let target = &partition.target;
             let hosted = match &target.topic {
-                Some(name) => broker.replica_manager.find_online(name.as_str(), target.partition),
+                Some(name) => broker
+                    .replica_manager
+                    .find_online(name.as_str(), target.partition),
                 None => Err(ErrorCode::UnknownTopicId),
             };
             FetchEntry {
@@ -261,10 +300,16 @@ fn entries(broker: &Broker, asked: &[Asked]) -> Vec<FetchEntry> {
         .collect()
 }
 
-fn params<'a>(broker: &Broker, context: &'a RequestContext, request: &'a FetchRequest) -> FetchParams<'a> {
+fn params<'a>(
+    broker: &Broker,
+    context: &'a RequestContext,
+    request: &'a FetchRequest,
+) -> FetchParams<'a> {
     let version = context.header.api_version;
-    let follower = (request.replica_id >= 0)
-        .then_some((BrokerId(request.replica_id), BrokerEpoch(request.replica_epoch)));
+    let follower = (request.replica_id >= 0).then_some((
+        BrokerId(request.replica_id),
+        BrokerEpoch(request.replica_epoch),
+    ));
     let fetch_max_bytes = broker.configs.broker().fetch_max_bytes;
     let bytes_max = request.max_bytes.min(fetch_max_bytes);
     let is_consumer = follower.is_none();
@@ -295,7 +340,10 @@ fn params<'a>(broker: &Broker, context: &'a RequestContext, request: &'a FetchRe
 
 /// Brings the session up to date and tells which partitions need not be answered; gives back the
 /// session's id.
-#[allow(clippy::too_many_arguments, reason = "the end of one request, called once")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the end of one request, called once"
+)]
 fn end(
     broker: &Broker,
     version: i16,
@@ -314,7 +362,11 @@ fn end(
                 .iter()
                 .zip(results)
                 .map(|(partition, result)| {
-                    (partition.target.clone(), partition.request, facts(version, result))
+                    (
+                        partition.target.clone(),
+                        partition.request,
+                        facts(version, result),
+                    )
                 })
                 .collect();
             let is_follower = request.replica_id >= 0;
@@ -424,14 +476,17 @@ impl<'a> Answer<'a> {
             records,
             ..FetchPartitionResponse::error(index, for_version(version, result.error))
         };
-        let leads_elsewhere =
-            matches!(result.error, ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch);
+        let leads_elsewhere = matches!(
+            result.error,
+            ErrorCode::NotLeaderOrFollower | ErrorCode::FencedLeaderEpoch
+        );
         if version >= FIRST_WITH_LEADERS
             && leads_elsewhere
             && let Some(name) = &asked.target.topic
         {
             response.current_leader =
-                self.endpoints.leader_of(self.broker, self.context, name.as_str(), index);
+                self.endpoints
+                    .leader_of(self.broker, self.context, name.as_str(), index);
         }
         response
     }
@@ -444,8 +499,11 @@ impl<'a> Answer<'a> {
             return None;
         }
         let topic = asked.target.topic.as_ref()?;
-        let hosted =
-            self.broker.replica_manager.find_online(topic.as_str(), asked.target.partition).ok()?;
+        let hosted = self
+            .broker
+            .replica_manager
+            .find_online(topic.as_str(), asked.target.partition)
+            .ok()?;
         let view = hosted.view();
         view.reader().ok()?;
         if view.config.compression_type == CompressionType::Zstd {
@@ -468,9 +526,11 @@ impl<'a> Answer<'a> {
 /// small that copying is cheaper, or the file is none of the system's.
 fn part(slice: FileSlice) -> std::io::Result<Part> {
     match slice.descriptor() {
-        Some(file) if slice.length > INLINE_BYTES_MAX => {
-            Ok(Part::FileRange { file, position: slice.position, length: slice.length })
-        }
+        Some(file) if slice.length > INLINE_BYTES_MAX => Ok(Part::FileRange {
+            file,
+            position: slice.position,
+            length: slice.length,
+        }),
         _ => slice.read().map(Part::Bytes),
     }
 }

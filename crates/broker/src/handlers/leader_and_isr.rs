@@ -25,10 +25,17 @@ use crate::broker::Broker;
 const FIRST_WITH_TOPIC_IDS: i16 = 5;
 
 /// Carries the command out and answers it.
-pub(crate) async fn handle(broker: &Broker, context: &RequestContext, request: Request) -> Response {
+pub(crate) async fn handle(
+    broker: &Broker,
+    context: &RequestContext,
+    request: Request,
+) -> Response {
     let request = decode(request);
     let topic_ids = request.topic_ids.iter().cloned().collect();
-    let answer = broker.replica_manager.become_leader_or_follower(request).await;
+    let answer = broker
+        .replica_manager
+        .become_leader_or_follower(request)
+        .await;
     encode(context.header.api_version, &topic_ids, answer)
 }
 
@@ -42,7 +49,12 @@ fn decode(request: Request) -> LeaderAndIsrRequest {
     let mut topic_ids = Vec::with_capacity(request.topic_states.len());
     for topic in &request.topic_states {
         let name = wire::topic_name(&topic.topic_name);
-        partitions.extend(topic.partition_states.iter().map(|s| partition(name.clone(), s)));
+        partitions.extend(
+            topic
+                .partition_states
+                .iter()
+                .map(|s| partition(name.clone(), s)),
+        );
         topic_ids.push((name, wire::topic_id(topic.topic_id)));
     }
     LeaderAndIsrRequest {
@@ -77,7 +89,10 @@ fn partition(topic: TopicName, state: &LeaderAndIsrPartitionState) -> LeaderAndI
         list.iter().map(|id| BrokerId(id.0)).collect()
     };
     LeaderAndIsrPartition {
-        topic_partition: TopicPartition { topic, partition: state.partition_index },
+        topic_partition: TopicPartition {
+            topic,
+            partition: state.partition_index,
+        },
         state: LeaderAndIsr {
             leader: BrokerId(state.leader.0),
             leader_epoch: LeaderEpoch(state.leader_epoch),
@@ -98,24 +113,41 @@ fn partition(topic: TopicName, state: &LeaderAndIsrPartitionState) -> LeaderAndI
     }
 }
 
-fn encode(version: i16, topic_ids: &BTreeMap<TopicName, TopicId>, answer: LeaderAndIsrResponse) -> Response {
+fn encode(
+    version: i16,
+    topic_ids: &BTreeMap<TopicName, TopicId>,
+    answer: LeaderAndIsrResponse,
+) -> Response {
     let mut response = Response::default().with_error_code(answer.error.code());
     if version < FIRST_WITH_TOPIC_IDS {
         response.partition_errors = answer
             .partitions
             .iter()
-            .map(|(tp, error)| LeaderAndIsrPartitionError::default().with_topic_name(wire::name(&tp.topic)).with_partition_index(tp.partition).with_error_code(error.code()))
+            .map(|(tp, error)| {
+                LeaderAndIsrPartitionError::default()
+                    .with_topic_name(wire::name(&tp.topic))
+                    .with_partition_index(tp.partition)
+                    .with_error_code(error.code())
+            })
             .collect();
         return response;
     }
     let mut topics: BTreeMap<TopicId, Vec<LeaderAndIsrPartitionError>> = BTreeMap::new();
     for (tp, error) in &answer.partitions {
         let id = topic_ids.get(&tp.topic).copied().unwrap_or(TopicId::ZERO);
-        topics.entry(id).or_default().push(LeaderAndIsrPartitionError::default().with_partition_index(tp.partition).with_error_code(error.code()));
+        topics.entry(id).or_default().push(
+            LeaderAndIsrPartitionError::default()
+                .with_partition_index(tp.partition)
+                .with_error_code(error.code()),
+        );
     }
     response.topics = topics
         .into_iter()
-        .map(|(id, partition_errors)| LeaderAndIsrTopicError::default().with_topic_id(wire::uuid(id)).with_partition_errors(partition_errors))
+        .map(|(id, partition_errors)| {
+            LeaderAndIsrTopicError::default()
+                .with_topic_id(wire::uuid(id))
+                .with_partition_errors(partition_errors)
+        })
         .collect();
     response
 }
@@ -129,15 +161,30 @@ mod tests {
     use super::*;
 
     fn state(topic: &str, index: i32) -> LeaderAndIsrPartitionState {
-        LeaderAndIsrPartitionState::default().with_topic_name(wire::name(&topic.into())).with_partition_index(index).with_leader(1.into()).with_leader_epoch(4).with_isr(vec![1.into(), 2.into()]).with_partition_epoch(9).with_replicas(vec![1.into(), 2.into()]).with_is_new(true)
+        LeaderAndIsrPartitionState::default()
+            .with_topic_name(wire::name(&topic.into()))
+            .with_partition_index(index)
+            .with_leader(1.into())
+            .with_leader_epoch(4)
+            .with_isr(vec![1.into(), 2.into()])
+            .with_partition_epoch(9)
+            .with_replicas(vec![1.into(), 2.into()])
+            .with_is_new(true)
     }
 
     #[test]
     fn partitions_are_read_grouped_and_ungrouped() {
         let old = Request::default().with_ungrouped_partition_states(vec![state("t", 3)]);
-        let new = Request::default().with_topic_states(vec![LeaderAndIsrTopicState::default().with_topic_name(wire::name(&"t".into())).with_partition_states(vec![state("", 3)])]);
+        let new = Request::default().with_topic_states(vec![
+            LeaderAndIsrTopicState::default()
+                .with_topic_name(wire::name(&"t".into()))
+                .with_partition_states(vec![state("", 3)]),
+        ]);
         assert_eq!(decode(old).partitions, decode(new.clone()).partitions);
-        assert_eq!(decode(new).partitions[0].topic_partition, TopicPartition::new("t", 3));
+        assert_eq!(
+            decode(new).partitions[0].topic_partition,
+            TopicPartition::new("t", 3)
+        );
     }
 
     #[test]
@@ -152,7 +199,9 @@ mod tests {
             let by_id = version >= 5;
             assert_eq!(response.topics.len(), usize::from(by_id));
             assert_eq!(response.partition_errors.len(), usize::from(!by_id));
-            response.encode(&mut bytes::BytesMut::new(), version).unwrap();
+            response
+                .encode(&mut bytes::BytesMut::new(), version)
+                .unwrap();
         }
     }
 }

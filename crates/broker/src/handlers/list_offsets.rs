@@ -39,14 +39,22 @@ pub(crate) async fn handle(
     request: ListOffsetsRequest,
 ) -> ListOffsetsResponse {
     let version = context.header.api_version;
-    let duplicates = if version == 0 { BTreeSet::new() } else { duplicate_partitions(&request) };
+    let duplicates = if version == 0 {
+        BTreeSet::new()
+    } else {
+        duplicate_partitions(&request)
+    };
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let name = wire::topic_name(&topic.name);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
-            let tp = TopicPartition { topic: name.clone(), partition: partition.partition_index };
-            let supported = first_version(partition.timestamp).is_some_and(|first| first <= version);
+            let tp = TopicPartition {
+                topic: name.clone(),
+                partition: partition.partition_index,
+            };
+            let supported =
+                first_version(partition.timestamp).is_some_and(|first| first <= version);
             partitions.push(if duplicates.contains(&tp) {
                 failed(version, partition, ErrorCode::InvalidRequest)
             } else if !supported {
@@ -57,7 +65,11 @@ pub(crate) async fn handle(
                 answer(broker, version, &request, tp, partition).await
             });
         }
-        topics.push(ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions));
+        topics.push(
+            ListOffsetsTopicResponse::default()
+                .with_name(topic.name.clone())
+                .with_partitions(partitions),
+        );
     }
     ListOffsetsResponse::default().with_topics(topics)
 }
@@ -83,7 +95,11 @@ async fn answer(
         from: read_requirement(request),
     };
     match broker.replica_manager.offset_for_timestamp(tp, query).await {
-        Ok(Some(found)) => ListOffsetsPartitionResponse::default().with_partition_index(partition.partition_index).with_timestamp(found.timestamp).with_offset(found.offset).with_leader_epoch(match found.leader_epoch {
+        Ok(Some(found)) => ListOffsetsPartitionResponse::default()
+            .with_partition_index(partition.partition_index)
+            .with_timestamp(found.timestamp)
+            .with_offset(found.offset)
+            .with_leader_epoch(match found.leader_epoch {
                 Some(epoch) if version >= 4 => epoch.0,
                 _ => -1,
             }),
@@ -113,7 +129,9 @@ async fn answer_legacy(
         )
         .await;
     match offsets {
-        Ok(offsets) => ListOffsetsPartitionResponse::default().with_partition_index(partition.partition_index).with_old_style_offsets(offsets),
+        Ok(offsets) => ListOffsetsPartitionResponse::default()
+            .with_partition_index(partition.partition_index)
+            .with_old_style_offsets(offsets),
         Err(error) => failed(0, partition, error),
     }
 }
@@ -126,8 +144,14 @@ fn read_requirement(request: &ListOffsetsRequest) -> ReadRequirement {
     }
 }
 
-fn failed(version: i16, partition: &ListOffsetsPartition, error: ErrorCode) -> ListOffsetsPartitionResponse {
-    let mut response = ListOffsetsPartitionResponse::default().with_partition_index(partition.partition_index).with_error_code(error.code());
+fn failed(
+    version: i16,
+    partition: &ListOffsetsPartition,
+    error: ErrorCode,
+) -> ListOffsetsPartitionResponse {
+    let mut response = ListOffsetsPartitionResponse::default()
+        .with_partition_index(partition.partition_index)
+        .with_error_code(error.code());
     if version > 0 {
         response.timestamp = -1;
         response.offset = -1;
@@ -141,7 +165,10 @@ fn duplicate_partitions(request: &ListOffsetsRequest) -> BTreeSet<TopicPartition
     for topic in &request.topics {
         let name = wire::topic_name(&topic.name);
         for partition in &topic.partitions {
-            let tp = TopicPartition { topic: name.clone(), partition: partition.partition_index };
+            let tp = TopicPartition {
+                topic: name.clone(),
+                partition: partition.partition_index,
+            };
             if !seen.insert(tp.clone()) {
                 duplicates.insert(tp);
             }
@@ -175,12 +202,21 @@ mod tests {
 
     #[test]
     fn duplicates_are_found_across_topics_entries() {
-        let topic = |partitions: &[i32]| ListOffsetsTopic::default().with_name(wire::name(&"t".into())).with_partitions(partitions
-                .iter()
-                .map(|p| ListOffsetsPartition::default().with_partition_index(*p))
-                .collect());
+        let topic = |partitions: &[i32]| {
+            ListOffsetsTopic::default()
+                .with_name(wire::name(&"t".into()))
+                .with_partitions(
+                    partitions
+                        .iter()
+                        .map(|p| ListOffsetsPartition::default().with_partition_index(*p))
+                        .collect(),
+                )
+        };
         let request =
             ListOffsetsRequest::default().with_topics(vec![topic(&[0, 1]), topic(&[1, 2])]);
-        assert_eq!(duplicate_partitions(&request), BTreeSet::from([TopicPartition::new("t", 1)]));
+        assert_eq!(
+            duplicate_partitions(&request),
+            BTreeSet::from([TopicPartition::new("t", 1)])
+        );
     }
 }

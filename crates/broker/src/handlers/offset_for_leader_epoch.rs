@@ -20,11 +20,15 @@ pub(crate) fn handle(
     let version = context.header.api_version;
     let topics = request.topics.iter().map(|topic| {
         let name = wire::topic_name(&topic.topic);
-        OffsetForLeaderTopicResult::default().with_topic(topic.topic.clone()).with_partitions(topic
-                .partitions
-                .iter()
-                .map(|partition| answer(broker, version, &name, partition))
-                .collect())
+        OffsetForLeaderTopicResult::default()
+            .with_topic(topic.topic.clone())
+            .with_partitions(
+                topic
+                    .partitions
+                    .iter()
+                    .map(|partition| answer(broker, version, &name, partition))
+                    .collect(),
+            )
     });
     OffsetForLeaderEpochResponse::default().with_topics(topics.collect())
 }
@@ -35,11 +39,20 @@ fn answer(
     topic: &TopicName,
     asked: &OffsetForLeaderPartition,
 ) -> EpochEndOffset {
-    let tp = TopicPartition { topic: topic.clone(), partition: asked.partition };
-    let claimed = (asked.current_leader_epoch != -1)
-        .then_some(LeaderEpoch(asked.current_leader_epoch));
-    let mut response = EpochEndOffset::default().with_partition(asked.partition).with_leader_epoch(-1).with_end_offset(-1);
-    match broker.replica_manager.end_of_leader_epoch(&tp, claimed, LeaderEpoch(asked.leader_epoch)) {
+    let tp = TopicPartition {
+        topic: topic.clone(),
+        partition: asked.partition,
+    };
+    let claimed =
+        (asked.current_leader_epoch != -1).then_some(LeaderEpoch(asked.current_leader_epoch));
+    let mut response = EpochEndOffset::default()
+        .with_partition(asked.partition)
+        .with_leader_epoch(-1)
+        .with_end_offset(-1);
+    match broker
+        .replica_manager
+        .end_of_leader_epoch(&tp, claimed, LeaderEpoch(asked.leader_epoch))
+    {
         Ok(end) => {
             // Version 0 has no field for the epoch.
             response.leader_epoch = if version == 0 { -1 } else { end.leader_epoch.0 };

@@ -45,7 +45,10 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
     if acks == 0 {
         return without_answer(context, &topics);
     }
-    let mut response = ProduceResponse { topics, ..ProduceResponse::default() };
+    let mut response = ProduceResponse {
+        topics,
+        ..ProduceResponse::default()
+    };
     if version >= FIRST_WITH_LEADERS {
         response.node_endpoints = tell_leaders(broker, context, &mut response.topics);
     }
@@ -56,7 +59,9 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
 /// needs a transactional id.
 fn whole_request_error(request: &ProduceRequest) -> Option<ErrorCode> {
     for partition in request.topics.iter().flat_map(|topic| &topic.partitions) {
-        let Some(records) = &partition.records else { continue };
+        let Some(records) = &partition.records else {
+            continue;
+        };
         match BatchIterator::new(records).next() {
             Some(Ok(batch)) if batch.is_transactional() && request.transactional_id.is_none() => {
                 return Some(ErrorCode::TransactionalIdAuthorizationFailed);
@@ -100,7 +105,8 @@ async fn append(
     let mut places = Vec::new();
     for topic in request.topics {
         let known = snapshot.topic(&topic.name);
-        let is_internal = [GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC].contains(&topic.name.as_str());
+        let is_internal =
+            [GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC].contains(&topic.name.as_str());
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             let index = partition.index;
@@ -123,14 +129,19 @@ async fn append(
             let answer = error.unwrap_or(ErrorCode::None);
             partitions.push(ProducePartitionResponse::error(index, answer));
         }
-        topics.push(ProduceTopicResponse { name: topic.name, partitions });
+        topics.push(ProduceTopicResponse {
+            name: topic.name,
+            partitions,
+        });
     }
     if let Some(required) = required
         && !entries.is_empty()
     {
         let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-        let outcomes =
-            broker.replica_manager.append(timeout, required, AppendOrigin::Client, entries).await;
+        let outcomes = broker
+            .replica_manager
+            .append(timeout, required, AppendOrigin::Client, entries)
+            .await;
         for ((topic, partition), outcome) in places.into_iter().zip(outcomes) {
             fill(&mut topics[topic].partitions[partition], outcome);
         }
@@ -162,7 +173,10 @@ fn check_records(version: i16, records: &[u8]) -> Result<(), ErrorCode> {
     }
     let mut batches = BatchIterator::new(records);
     let mut next = || -> Result<Option<BatchView<'_>>, ErrorCode> {
-        batches.next().transpose().map_err(|error| error.error_code())
+        batches
+            .next()
+            .transpose()
+            .map_err(|error| error.error_code())
     };
     let Some(batch) = next()? else {
         return Err(ErrorCode::InvalidRecord);
@@ -181,7 +195,11 @@ fn check_records(version: i16, records: &[u8]) -> Result<(), ErrorCode> {
 
 /// A partition that is named more than once counts once, as last named.
 fn keep_last_of_duplicates(request: &mut ProduceRequest) {
-    let total: usize = request.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let total: usize = request
+        .topics
+        .iter()
+        .map(|topic| topic.partitions.len())
+        .sum();
     if total <= 1 {
         return;
     }
@@ -247,8 +265,8 @@ fn tell_leaders(
 
 #[cfg(test)]
 mod tests {
+    use ottla_model::Timestamp;
     use ottla_protocol::produce::{ProducePartition, ProduceTopic};
-        use ottla_model::Timestamp;
     use ottla_record::RecordBatchBuilder;
 
     use super::*;
@@ -282,7 +300,10 @@ mod tests {
             index,
             records: Some(Bytes::from_static(records)),
         };
-        let topic = |partitions| ProduceTopic { name: StrBytes::from_static_str("t"), partitions };
+        let topic = |partitions| ProduceTopic {
+            name: StrBytes::from_static_str("t"),
+            partitions,
+        };
         let mut request = ProduceRequest {
             topics: vec![
                 topic(vec![partition(0, b"a"), partition(1, b"b")]),
@@ -293,7 +314,10 @@ mod tests {
         keep_last_of_duplicates(&mut request);
         assert_eq!(
             request.topics,
-            [topic(vec![partition(1, b"b")]), topic(vec![partition(0, b"c")])]
+            [
+                topic(vec![partition(1, b"b")]),
+                topic(vec![partition(0, b"c")])
+            ]
         );
     }
 }

@@ -16,7 +16,9 @@ use crate::broker::Broker;
 
 /// Takes the description over and answers.
 pub(crate) fn handle(broker: &Broker, context: &RequestContext, request: &Request) -> Response {
-    let error = broker.replica_manager.update_metadata(&decode(context.header.api_version, request));
+    let error = broker
+        .replica_manager
+        .update_metadata(&decode(context.header.api_version, request));
     Response::default().with_error_code(error.code())
 }
 
@@ -29,7 +31,12 @@ fn decode(version: i16, request: &Request) -> UpdateMetadataRequest {
     let mut topic_ids = Vec::with_capacity(request.topic_states.len());
     for topic in &request.topic_states {
         let name = wire::topic_name(&topic.topic_name);
-        partitions.extend(topic.partition_states.iter().map(|s| partition(name.clone(), s)));
+        partitions.extend(
+            topic
+                .partition_states
+                .iter()
+                .map(|s| partition(name.clone(), s)),
+        );
         topic_ids.push((name, wire::topic_id(topic.topic_id)));
     }
     UpdateMetadataRequest {
@@ -40,7 +47,11 @@ fn decode(version: i16, request: &Request) -> UpdateMetadataRequest {
         },
         partitions,
         topic_ids,
-        live_brokers: request.live_brokers.iter().map(|b| live_broker(version, b)).collect(),
+        live_brokers: request
+            .live_brokers
+            .iter()
+            .map(|b| live_broker(version, b))
+            .collect(),
     }
 }
 
@@ -49,7 +60,10 @@ fn partition(topic: TopicName, state: &UpdateMetadataPartitionState) -> UpdateMe
         list.iter().map(|id| BrokerId(id.0)).collect()
     };
     UpdateMetadataPartition {
-        topic_partition: TopicPartition { topic, partition: state.partition_index },
+        topic_partition: TopicPartition {
+            topic,
+            partition: state.partition_index,
+        },
         state: LeaderAndIsr {
             leader: BrokerId(state.leader.0),
             leader_epoch: LeaderEpoch(state.leader_epoch),
@@ -109,12 +123,28 @@ mod tests {
 
     #[test]
     fn endpoints_by_version() {
-        let broker = UpdateMetadataBroker::default().with_id(1.into()).with_v0_host(wire::text("old")).with_v0_port(1).with_endpoints(vec![UpdateMetadataEndpoint::default().with_port(2).with_host(wire::text("new")).with_listener(wire::text("CLIENTS")).with_security_protocol(1)]);
-        for (version, listener, host) in
-            [(0, "PLAINTEXT", "old"), (1, "SSL", "new"), (2, "SSL", "new"), (3, "CLIENTS", "new")]
-        {
+        let broker = UpdateMetadataBroker::default()
+            .with_id(1.into())
+            .with_v0_host(wire::text("old"))
+            .with_v0_port(1)
+            .with_endpoints(vec![
+                UpdateMetadataEndpoint::default()
+                    .with_port(2)
+                    .with_host(wire::text("new"))
+                    .with_listener(wire::text("CLIENTS"))
+                    .with_security_protocol(1),
+            ]);
+        for (version, listener, host) in [
+            (0, "PLAINTEXT", "old"),
+            (1, "SSL", "new"),
+            (2, "SSL", "new"),
+            (3, "CLIENTS", "new"),
+        ] {
             let endpoints = live_broker(version, &broker).endpoints;
-            assert_eq!((endpoints[0].listener.as_str(), endpoints[0].host.as_str()), (listener, host));
+            assert_eq!(
+                (endpoints[0].listener.as_str(), endpoints[0].host.as_str()),
+                (listener, host)
+            );
         }
     }
 }

@@ -83,7 +83,10 @@ impl ReplicaManager {
     ) -> Vec<(TopicPartition, AppendOutcome)> {
         let Some(required) = Required::from_acks(required_acks) else {
             let refused = AppendOutcome::failed(ErrorCode::InvalidRequiredAcks);
-            return entries.into_iter().map(|(tp, _)| (tp, refused.clone())).collect();
+            return entries
+                .into_iter()
+                .map(|(tp, _)| (tp, refused.clone()))
+                .collect();
         };
         let mut partitions = Vec::with_capacity(entries.len());
         let mut lookups = Vec::with_capacity(entries.len());
@@ -116,7 +119,11 @@ impl ReplicaManager {
                 Ok(hosted) => {
                     let (outcome, waits_for) = self.append_one(&hosted, required, origin, records);
                     if let Some(required_offset) = waits_for {
-                        pending.push(Pending { entry, hosted, required_offset });
+                        pending.push(Pending {
+                            entry,
+                            hosted,
+                            required_offset,
+                        });
                     }
                     outcome
                 }
@@ -124,7 +131,8 @@ impl ReplicaManager {
             outcomes.push(outcome);
         }
         if !pending.is_empty() {
-            self.wait_for_replicas(timeout, pending, &mut outcomes).await;
+            self.wait_for_replicas(timeout, pending, &mut outcomes)
+                .await;
         }
         outcomes
     }
@@ -169,7 +177,10 @@ impl ReplicaManager {
                     if is_committed {
                         inner.take_produced(&mut effects);
                     }
-                    effects.fetches = Fetches::Appended { bytes, is_committed };
+                    effects.fetches = Fetches::Appended {
+                        bytes,
+                        is_committed,
+                    };
                     let required_offset = info.last_offset + 1;
                     let waits = required == Required::InSyncReplicas
                         && inner
@@ -185,7 +196,9 @@ impl ReplicaManager {
                 hosted.carry_out(effects);
                 (AppendOutcome::appended(&info), waits_for)
             }
-            Err((error, log_start_offset)) => (self.explain(hosted, &error, log_start_offset), None),
+            Err((error, log_start_offset)) => {
+                (self.explain(hosted, &error, log_start_offset), None)
+            }
         }
     }
 
@@ -197,7 +210,10 @@ impl ReplicaManager {
         log_start_offset: Offset,
     ) -> AppendOutcome {
         let code = error.code();
-        if matches!(code, ErrorCode::UnknownServerError | ErrorCode::KafkaStorageError) {
+        if matches!(
+            code,
+            ErrorCode::UnknownServerError | ErrorCode::KafkaStorageError
+        ) {
             tracing::error!(partition = %hosted.topic_partition(), %error, "append failed");
         }
         let record_errors = error
@@ -224,11 +240,17 @@ impl ReplicaManager {
             let mut inner = waiting.hosted.lock();
             let min_isr = inner.min_insync_replicas();
             let high_watermark = inner.offsets().high_watermark;
-            match inner.partition.produce_is_ready(waiting.required_offset, high_watermark, min_isr) {
+            match inner
+                .partition
+                .produce_is_ready(waiting.required_offset, high_watermark, min_isr)
+            {
                 Some(answer) => request.complete(part, answer),
                 None => {
-                    let place =
-                        inner.produce_queue.push(waiting.required_offset, Arc::clone(&request), part);
+                    let place = inner.produce_queue.push(
+                        waiting.required_offset,
+                        Arc::clone(&request),
+                        part,
+                    );
                     places.0.push((Arc::clone(&waiting.hosted), place));
                 }
             }

@@ -9,7 +9,8 @@ use ottla_model::control::{
 };
 use ottla_model::{ErrorCode, LeaderEpoch, TopicId, TopicPartition};
 use ottla_replication::control::{
-    Hosted as HostedFacts, LeaderAndIsrStep, StopReplicaStep, leader_and_isr_step, stop_replica_step,
+    Hosted as HostedFacts, LeaderAndIsrStep, StopReplicaStep, leader_and_isr_step,
+    stop_replica_step,
 };
 use ottla_replication::partition::{MakeFollower, MakeLeader};
 
@@ -29,13 +30,18 @@ impl ReplicaManager {
         request: LeaderAndIsrRequest,
     ) -> LeaderAndIsrResponse {
         let this = Arc::clone(self);
-        self.run_aside(move || this.become_leader_or_follower_blocking(&request)).await
+        self.run_aside(move || this.become_leader_or_follower_blocking(&request))
+            .await
     }
 
     /// Carries out StopReplica, aside.
-    pub async fn stop_replicas(self: &Arc<Self>, request: StopReplicaRequest) -> StopReplicaResponse {
+    pub async fn stop_replicas(
+        self: &Arc<Self>,
+        request: StopReplicaRequest,
+    ) -> StopReplicaResponse {
         let this = Arc::clone(self);
-        self.run_aside(move || this.stop_replicas_blocking(&request)).await
+        self.run_aside(move || this.stop_replicas_blocking(&request))
+            .await
     }
 
     /// Takes over UpdateMetadata. Blocks for no longer than another command does.
@@ -56,11 +62,20 @@ impl ReplicaManager {
     }
 
     /// [`become_leader_or_follower`](Self::become_leader_or_follower) on the caller's thread.
-    pub fn become_leader_or_follower_blocking(&self, request: &LeaderAndIsrRequest) -> LeaderAndIsrResponse {
+    pub fn become_leader_or_follower_blocking(
+        &self,
+        request: &LeaderAndIsrRequest,
+    ) -> LeaderAndIsrResponse {
         let mut fence = self.control.lock();
         if let Err(error) = fence.admit(self.broker_epoch(), &request.header) {
-            let partitions = request.partitions.iter().map(|p| (p.topic_partition.clone(), error));
-            return LeaderAndIsrResponse { error, partitions: partitions.collect() };
+            let partitions = request
+                .partitions
+                .iter()
+                .map(|p| (p.topic_partition.clone(), error));
+            return LeaderAndIsrResponse {
+                error,
+                partitions: partitions.collect(),
+            };
         }
         self.host_all(&request.partitions);
         let mut partitions = Vec::with_capacity(request.partitions.len());
@@ -78,7 +93,10 @@ impl ReplicaManager {
         self.start_high_watermark_checkpoints();
         self.tell(changes);
         drop(fence);
-        LeaderAndIsrResponse { error: ErrorCode::None, partitions }
+        LeaderAndIsrResponse {
+            error: ErrorCode::None,
+            partitions,
+        }
     }
 
     /// Gives every named partition that is not hosted yet a place in the table.
@@ -151,7 +169,10 @@ impl ReplicaManager {
         changes: &mut Vec<RoleChange>,
     ) -> Result<(), ErrorCode> {
         let tp = hosted.topic_partition();
-        let mut effects = Effects { fetches: Fetches::Changed, ..Effects::default() };
+        let mut effects = Effects {
+            fetches: Fetches::Changed,
+            ..Effects::default()
+        };
         let mut inner = hosted.lock();
         if command.state.partition_epoch < inner.partition.partition_epoch() {
             return Ok(());
@@ -159,8 +180,14 @@ impl ReplicaManager {
         let handle = self.log_of(tp, command.is_new, topic_id)?;
         inner.log = Some(Arc::clone(&handle));
         let log_end_offset = handle.lock().log_end_offset();
-        let made = inner.partition.make_leader(command, log_end_offset, self.clock.now());
-        let MakeLeader::Leads { is_new_leader, epoch_start } = made else {
+        let made = inner
+            .partition
+            .make_leader(command, log_end_offset, self.clock.now());
+        let MakeLeader::Leads {
+            is_new_leader,
+            epoch_start,
+        } = made
+        else {
             return Ok(());
         };
         if let Some((epoch, start)) = epoch_start {
@@ -197,8 +224,14 @@ impl ReplicaManager {
         changes: &mut Vec<RoleChange>,
     ) -> Result<(), ErrorCode> {
         let tp = hosted.topic_partition();
-        let leader_is_alive = self.metadata_cache.snapshot().is_alive(command.state.leader);
-        let mut effects = Effects { fetches: Fetches::Changed, ..Effects::default() };
+        let leader_is_alive = self
+            .metadata_cache
+            .snapshot()
+            .is_alive(command.state.leader);
+        let mut effects = Effects {
+            fetches: Fetches::Changed,
+            ..Effects::default()
+        };
         let mut inner = hosted.lock();
         if leader_is_alive && command.state.partition_epoch < inner.partition.partition_epoch() {
             return Ok(());
@@ -216,10 +249,17 @@ impl ReplicaManager {
         }
         let made = inner.partition.make_follower(command);
         hosted.publish(&inner);
-        if made == (MakeFollower::Follows { is_new_leader_epoch: true }) {
+        if made
+            == (MakeFollower::Follows {
+                is_new_leader_epoch: true,
+            })
+        {
             inner.take_produced(&mut effects);
             inner.take_deleted(&self.metadata_cache, &mut effects);
-            changes.push(RoleChange::Resigned(tp.clone(), Some(inner.partition.leader_epoch())));
+            changes.push(RoleChange::Resigned(
+                tp.clone(),
+                Some(inner.partition.leader_epoch()),
+            ));
             drop(inner);
             hosted.carry_out(effects);
         }
@@ -230,7 +270,10 @@ impl ReplicaManager {
     pub fn stop_replicas_blocking(&self, request: &StopReplicaRequest) -> StopReplicaResponse {
         let mut fence = self.control.lock();
         if let Err(error) = fence.admit(self.broker_epoch(), &request.header) {
-            return StopReplicaResponse { error, partitions: Vec::new() };
+            return StopReplicaResponse {
+                error,
+                partitions: Vec::new(),
+            };
         }
         let table = self.table.load();
         let mut partitions = Vec::with_capacity(request.partitions.len());
@@ -275,7 +318,10 @@ impl ReplicaManager {
         }
         self.tell(changes);
         drop(fence);
-        StopReplicaResponse { error: ErrorCode::None, partitions }
+        StopReplicaResponse {
+            error: ErrorCode::None,
+            partitions,
+        }
     }
 
     /// Takes deleted partitions out of the table, so that nobody finds them any more.
@@ -313,7 +359,10 @@ impl ReplicaManager {
 /// Answers all that wait for a partition. With `delete` it has neither role nor log from here on.
 fn stop(hosted: &HostedPartition, delete: bool) {
     let mut inner = hosted.lock();
-    let mut effects = Effects { fetches: Fetches::Changed, ..Effects::default() };
+    let mut effects = Effects {
+        fetches: Fetches::Changed,
+        ..Effects::default()
+    };
     if delete {
         effects = inner.end(ErrorCode::NotLeaderOrFollower);
         inner.log = None;
@@ -325,13 +374,18 @@ fn stop(hosted: &HostedPartition, delete: bool) {
 
 fn facts_of(hosted: &HostedPartition) -> HostedFacts {
     let view = hosted.view();
-    HostedFacts::Online { leader_epoch: view.partition().leader_epoch(), topic_id: view.topic_id() }
+    HostedFacts::Online {
+        leader_epoch: view.partition().leader_epoch(),
+        topic_id: view.topic_id(),
+    }
 }
 
 fn assign_topic_id(hosted: &HostedPartition, topic_id: TopicId) -> Result<(), ErrorCode> {
     let inner = hosted.lock();
     let log = inner.log.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
-    log.lock().assign_topic_id(topic_id).map_err(|error| error.code())?;
+    log.lock()
+        .assign_topic_id(topic_id)
+        .map_err(|error| error.code())?;
     hosted.publish(&inner);
     Ok(())
 }

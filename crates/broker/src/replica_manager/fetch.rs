@@ -15,7 +15,8 @@ use ottla_replication::preferred_replica::{ReplicaLocation, rack_aware_replica};
 use ottla_replication::replica::FollowerFetch;
 use ottla_replication::{LogOffsetMetadata, control};
 use ottla_storage::{
-    AbortedTransaction, FetchIsolation, FetchedRecords, FileSlice, LogOffsets, LogPosition, LogReader,
+    AbortedTransaction, FetchIsolation, FetchedRecords, FileSlice, LogOffsets, LogPosition,
+    LogReader,
 };
 
 use super::ReplicaManager;
@@ -116,7 +117,11 @@ impl ReadResult {
 impl ReplicaManager {
     /// Reads the partitions in order; waits, if there is less than `bytes_min`, until there is
     /// more, anything happens to one of the partitions, or the time is up.
-    pub(crate) async fn fetch(&self, params: &FetchParams<'_>, entries: &[FetchEntry]) -> Vec<ReadResult> {
+    pub(crate) async fn fetch(
+        &self,
+        params: &FetchParams<'_>,
+        entries: &[FetchEntry],
+    ) -> Vec<ReadResult> {
         let results = self.read_all(params, entries, true);
         let size: usize = results.iter().map(ReadResult::size).sum();
         let answer_now = params.wait_max.is_zero()
@@ -190,9 +195,9 @@ impl ReplicaManager {
                 let inner = hosted.lock();
                 end_of_epoch(&inner, epoch)
             });
-            let throttled = params.follower.is_some_and(|(follower, _)| {
-                self.leader_withholds(hosted, &view, follower)
-            });
+            let throttled = params
+                .follower
+                .is_some_and(|(follower, _)| self.leader_withholds(hosted, &view, follower));
             let Some(position) = placed(reader, position) else {
                 return FetchReadiness::Complete;
             };
@@ -208,7 +213,13 @@ impl ReplicaManager {
                 return FetchReadiness::Complete;
             };
             let log = to_log_offsets(&offsets);
-            match fetch_readiness(&waiting, view.partition(), &bound, end_of_last_fetched, &log) {
+            match fetch_readiness(
+                &waiting,
+                view.partition(),
+                &bound,
+                end_of_last_fetched,
+                &log,
+            ) {
                 FetchReadiness::Complete => return FetchReadiness::Complete,
                 FetchReadiness::Bytes(bytes) => available += bytes,
             }
@@ -216,13 +227,24 @@ impl ReplicaManager {
         FetchReadiness::Bytes(available)
     }
 
-    fn read_all(&self, params: &FetchParams<'_>, entries: &[FetchEntry], is_first: bool) -> Vec<ReadResult> {
+    fn read_all(
+        &self,
+        params: &FetchParams<'_>,
+        entries: &[FetchEntry],
+        is_first: bool,
+    ) -> Vec<ReadResult> {
         let mut results = Vec::with_capacity(entries.len());
         let mut left = params.bytes_max;
         let mut min_one_batch = !params.is_limit_hard;
         for entry in entries {
             let partition_max = usize::try_from(entry.request.max_bytes).unwrap_or(0);
-            let result = self.read_one(params, entry, partition_max.min(left), min_one_batch, is_first);
+            let result = self.read_one(
+                params,
+                entry,
+                partition_max.min(left),
+                min_one_batch,
+                is_first,
+            );
             let size = result.size();
             if size > 0 {
                 min_one_batch = false;
@@ -249,9 +271,14 @@ impl ReplicaManager {
         if !control::is_consistent_topic_id(entry.topic_id, view.topic_id()) {
             return ReadResult::failed(ErrorCode::InconsistentTopicId);
         }
-        let limits = Limits { bytes_max, min_one_batch };
+        let limits = Limits {
+            bytes_max,
+            min_one_batch,
+        };
         let result = match params.follower {
-            Some(follower) => self.read_as_follower(params, hosted, entry, limits, follower, is_first),
+            Some(follower) => {
+                self.read_as_follower(params, hosted, entry, limits, follower, is_first)
+            }
             None => self.read_as_consumer(params, hosted, &view, entry, limits),
         };
         result.unwrap_or_else(ReadResult::failed)
@@ -267,16 +294,19 @@ impl ReplicaManager {
     ) -> Result<ReadResult, ErrorCode> {
         let request = &entry.request;
         if let Some(client) = params.client
-            && let Some(replica) = self.preferred_read_replica(hosted, view, client, request.fetch_offset)
+            && let Some(replica) =
+                self.preferred_read_replica(hosted, view, client, request.fetch_offset)
         {
-            view.partition().check_leader_epoch(request.current_leader_epoch)?;
+            view.partition()
+                .check_leader_epoch(request.current_leader_epoch)?;
             let offsets = view.reader()?.offsets();
             return Ok(ReadResult {
                 preferred_read_replica: Some(replica),
                 ..ReadResult::at(&offsets)
             });
         }
-        view.partition().may_read(request.current_leader_epoch, params.from)?;
+        view.partition()
+            .may_read(request.current_leader_epoch, params.from)?;
         let reader = view.reader()?;
         if let Some(epoch) = request.last_fetched_epoch {
             let end = end_of_epoch(&hosted.lock(), epoch);
@@ -303,8 +333,12 @@ impl ReplicaManager {
         let result = {
             let mut inner = hosted.lock();
             let inner = &mut *inner;
-            inner.partition.may_read(request.current_leader_epoch, params.from)?;
-            inner.partition.check_follower(follower, request.current_leader_epoch)?;
+            inner
+                .partition
+                .may_read(request.current_leader_epoch, params.from)?;
+            inner
+                .partition
+                .check_follower(follower, request.current_leader_epoch)?;
             let reader = hosted.view().reader()?.clone();
             if let Some(epoch) = request.last_fetched_epoch {
                 let end = end_of_epoch(inner, epoch);
@@ -327,7 +361,9 @@ impl ReplicaManager {
                     min_insync_replicas: inner.config.min_insync_replicas,
                     is_alive: &|id| self.metadata_cache.snapshot().is_alive(id),
                 };
-                let outcome = inner.partition.record_follower_fetch(follower, &fetch, &log, &around);
+                let outcome = inner
+                    .partition
+                    .record_follower_fetch(follower, &fetch, &log, &around);
                 proposal = outcome.proposal;
                 if let (Some(log), Some(high_watermark)) = (&inner.log, outcome.high_watermark) {
                     log.lock().update_high_watermark(high_watermark);
@@ -339,7 +375,11 @@ impl ReplicaManager {
                 }
             }
             let in_sync = inner.partition.isr().isr().contains(&follower);
-            if self.leader_quota.lock().leader_withholds(hosted.topic_partition(), in_sync, now) {
+            if self
+                .leader_quota
+                .lock()
+                .leader_withholds(hosted.topic_partition(), in_sync, now)
+            {
                 result.records = None;
             }
             result
@@ -356,9 +396,11 @@ impl ReplicaManager {
         if !self.leader_quota.lock().is_throttled(tp) {
             return false;
         }
-        let in_sync = view.partition().is_leader()
-            && hosted.lock().partition.isr().isr().contains(&follower);
-        self.leader_quota.lock().leader_withholds(tp, in_sync, self.clock.now())
+        let in_sync =
+            view.partition().is_leader() && hosted.lock().partition.isr().isr().contains(&follower);
+        self.leader_quota
+            .lock()
+            .leader_withholds(tp, in_sync, self.clock.now())
     }
 
     /// Where a consumer should rather read, if this leader's replicas are told apart by rack.
@@ -369,7 +411,8 @@ impl ReplicaManager {
         client: ClientPlace<'_>,
         fetch_offset: Offset,
     ) -> Option<BrokerId> {
-        if !self.selects_replicas_by_rack || client.rack.is_empty() || !view.partition().is_leader() {
+        if !self.selects_replicas_by_rack || client.rack.is_empty() || !view.partition().is_leader()
+        {
             return None;
         }
         let snapshot = self.metadata_cache.snapshot();
@@ -378,10 +421,19 @@ impl ReplicaManager {
             .iter()
             .filter_map(|id| snapshot.brokers.get(id))
             .filter(|broker| broker.endpoint(client.listener).is_some())
-            .map(|broker| ReplicaLocation { id: broker.id, rack: broker.rack.as_deref() })
+            .map(|broker| ReplicaLocation {
+                id: broker.id,
+                rack: broker.rack.as_deref(),
+            })
             .collect();
         let inner = hosted.lock();
-        rack_aware_replica(&inner.partition, client.rack, fetch_offset, &locations, self.clock.now())
+        rack_aware_replica(
+            &inner.partition,
+            client.rack,
+            fetch_offset,
+            &locations,
+            self.clock.now(),
+        )
     }
 }
 
@@ -398,9 +450,20 @@ fn read_log(
     limits: Limits,
 ) -> Result<ReadResult, ErrorCode> {
     let read = reader
-        .read(fetch_offset, limits.bytes_max, params.isolation, limits.min_one_batch)
+        .read(
+            fetch_offset,
+            limits.bytes_max,
+            params.isolation,
+            limits.min_one_batch,
+        )
         .map_err(|error| error.code())?;
-    let FetchedRecords { position, slice, first_batch_incomplete, aborted_transactions, offsets } = read;
+    let FetchedRecords {
+        position,
+        slice,
+        first_batch_incomplete,
+        aborted_transactions,
+        offsets,
+    } = read;
     // From version 3 on a batch that does not fit is left out: the client makes progress elsewhere.
     let records = slice.filter(|_| params.is_limit_hard || !first_batch_incomplete);
     Ok(ReadResult {
@@ -428,10 +491,15 @@ fn diverging(
 
 /// The log's answer for a leader epoch.
 pub(super) fn end_of_epoch(inner: &Inner, epoch: LeaderEpoch) -> EpochEndOffset {
-    let end = inner.log.as_ref().and_then(|log| log.lock().end_offset_for_epoch(epoch));
-    end.map_or(EpochEndOffset::UNDEFINED, |(leader_epoch, end_offset)| EpochEndOffset {
-        leader_epoch,
-        end_offset,
+    let end = inner
+        .log
+        .as_ref()
+        .and_then(|log| log.lock().end_offset_for_epoch(epoch));
+    end.map_or(EpochEndOffset::UNDEFINED, |(leader_epoch, end_offset)| {
+        EpochEndOffset {
+            leader_epoch,
+            end_offset,
+        }
     })
 }
 
@@ -479,16 +547,26 @@ struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     fn register(params: &FetchParams<'_>, entries: &'a [FetchEntry]) -> Self {
-        let watch =
-            Self { waiter: FetchWaiter::new(1), entries, is_follower: params.follower.is_some() };
+        let watch = Self {
+            waiter: FetchWaiter::new(1),
+            entries,
+            is_follower: params.follower.is_some(),
+        };
         watch.lists().for_each(|list| list.add(&watch.waiter));
         watch
     }
 
     fn lists(&self) -> impl Iterator<Item = &crate::purgatory::WatchList> {
-        self.entries.iter().filter_map(|entry| entry.hosted.as_ref().ok()).map(|hosted| {
-            if self.is_follower { &hosted.followers } else { &hosted.consumers }
-        })
+        self.entries
+            .iter()
+            .filter_map(|entry| entry.hosted.as_ref().ok())
+            .map(|hosted| {
+                if self.is_follower {
+                    &hosted.followers
+                } else {
+                    &hosted.consumers
+                }
+            })
     }
 }
 

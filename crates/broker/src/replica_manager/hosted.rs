@@ -132,7 +132,10 @@ impl HostedPartition {
         }
         match effects.fetches {
             Fetches::Sleep => {}
-            Fetches::Appended { bytes, is_committed } => {
+            Fetches::Appended {
+                bytes,
+                is_committed,
+            } => {
                 self.followers.bytes_came(bytes);
                 if is_committed {
                     self.consumers.bytes_came(bytes);
@@ -185,9 +188,9 @@ impl Default for Effects {
 impl Inner {
     /// The log's offsets; all 0 without a log.
     pub(crate) fn offsets(&self) -> LogOffsets {
-        self.log
-            .as_ref()
-            .map_or_else(LogOffsets::default, |log| to_log_offsets(&log.lock().offsets()))
+        self.log.as_ref().map_or_else(LogOffsets::default, |log| {
+            to_log_offsets(&log.lock().offsets())
+        })
     }
 
     /// The effective `min.insync.replicas`.
@@ -196,7 +199,11 @@ impl Inner {
     }
 
     /// Moves the high watermark as far as it may go; whether it moved.
-    pub(crate) fn advance_high_watermark(&mut self, now: Instant, metadata: &MetadataCache) -> bool {
+    pub(crate) fn advance_high_watermark(
+        &mut self,
+        now: Instant,
+        metadata: &MetadataCache,
+    ) -> bool {
         let Some(log) = &self.log else {
             return false;
         };
@@ -241,7 +248,8 @@ impl Inner {
     /// The least log start of the live replicas.
     pub(crate) fn low_watermark(&self, metadata: &MetadataCache) -> Offset {
         let snapshot = metadata.snapshot();
-        self.partition.low_watermark(&self.offsets(), None, &|id| snapshot.is_alive(id))
+        self.partition
+            .low_watermark(&self.offsets(), None, &|id| snapshot.is_alive(id))
     }
 
     /// Ends all waiting: the partition leaves this broker, or its directory failed.
@@ -337,10 +345,13 @@ impl HostedTable {
 
     /// All partitions that are served, in no order.
     pub(crate) fn online(&self) -> impl Iterator<Item = &Arc<HostedPartition>> {
-        self.topics.values().flat_map(|topic| topic.values()).filter_map(|hosted| match hosted {
-            Hosted::Online(partition) => Some(partition),
-            Hosted::Offline => None,
-        })
+        self.topics
+            .values()
+            .flat_map(|topic| topic.values())
+            .filter_map(|hosted| match hosted {
+                Hosted::Online(partition) => Some(partition),
+                Hosted::Offline => None,
+            })
     }
 
     /// The partitions of one topic that are served.

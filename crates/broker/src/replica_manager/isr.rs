@@ -1,9 +1,9 @@
 //! Changes of in-sync replicas on their way to the controller.
 
 use ottla_model::ErrorCode;
+use ottla_model::TopicId;
 use ottla_replication::IsrProposal;
 use ottla_replication::isr_manager::IsrChange;
-use ottla_model::TopicId;
 
 use super::ReplicaManager;
 use super::hosted::HostedPartition;
@@ -49,7 +49,10 @@ impl ReplicaManager {
         let tp = hosted.topic_partition().clone();
         let queued = self.isr_manager.lock().submit(tp, change);
         if let Err(error @ ErrorCode::OperationNotAttempted) = queued {
-            hosted.lock().partition.complete_isr_change(&proposal, &Err(error));
+            hosted
+                .lock()
+                .partition
+                .complete_isr_change(&proposal, &Err(error));
         }
     }
 }

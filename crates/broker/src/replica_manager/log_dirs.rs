@@ -57,7 +57,8 @@ impl ReplicaManager {
         partitions: Option<BTreeSet<TopicPartition>>,
     ) -> Vec<LogDirDescription> {
         let this = Arc::clone(self);
-        self.run_aside(move || this.describe_log_dirs_blocking(partitions.as_ref())).await
+        self.run_aside(move || this.describe_log_dirs_blocking(partitions.as_ref()))
+            .await
     }
 
     fn describe_log_dirs_blocking(
@@ -67,10 +68,20 @@ impl ReplicaManager {
         let is_asked = |tp: &TopicPartition| partitions.is_none_or(|asked| asked.contains(tp));
         let to_i64 = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let describe = |dir: ottla_storage::log_manager::LogDirDescription| LogDirDescription {
-            error: if dir.is_offline { ErrorCode::KafkaStorageError } else { ErrorCode::None },
+            error: if dir.is_offline {
+                ErrorCode::KafkaStorageError
+            } else {
+                ErrorCode::None
+            },
             path: dir.path.display().to_string(),
-            total_bytes: dir.space.as_ref().map_or(-1, |space| to_i64(space.total_bytes)),
-            usable_bytes: dir.space.as_ref().map_or(-1, |space| to_i64(space.usable_bytes)),
+            total_bytes: dir
+                .space
+                .as_ref()
+                .map_or(-1, |space| to_i64(space.total_bytes)),
+            usable_bytes: dir
+                .space
+                .as_ref()
+                .map_or(-1, |space| to_i64(space.usable_bytes)),
             logs: dir
                 .logs
                 .into_iter()
@@ -78,13 +89,21 @@ impl ReplicaManager {
                 .map(|log| LogDescription {
                     size: to_i64(log.size_in_bytes),
                     // A log without a replica has no high watermark to lag behind.
-                    offset_lag: if self.is_hosted(&log.topic_partition) { log.offset_lag } else { -1 },
+                    offset_lag: if self.is_hosted(&log.topic_partition) {
+                        log.offset_lag
+                    } else {
+                        -1
+                    },
                     is_future: log.is_future,
                     topic_partition: log.topic_partition,
                 })
                 .collect(),
         };
-        self.log_manager.describe_log_dirs().into_iter().map(describe).collect()
+        self.log_manager
+            .describe_log_dirs()
+            .into_iter()
+            .map(describe)
+            .collect()
     }
 
     fn is_hosted(&self, tp: &TopicPartition) -> bool {

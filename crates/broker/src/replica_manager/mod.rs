@@ -16,6 +16,8 @@ mod isr;
 mod log_dirs;
 mod offsets;
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -34,8 +36,8 @@ use crate::clock::Clock;
 use crate::configs::Configs;
 use crate::metadata_cache::MetadataCache;
 
-pub use append::AppendOutcome;
 pub(crate) use append::AppendEntry;
+pub use append::AppendOutcome;
 pub(crate) use fetch::{ClientPlace, FetchEntry, FetchParams, ReadResult};
 pub(crate) use hosted::HostedPartition;
 use hosted::{Hosted, HostedTable};
@@ -82,7 +84,9 @@ pub struct ReplicaManager {
 
 impl fmt::Debug for ReplicaManager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplicaManager").field("broker", &self.local).finish_non_exhaustive()
+        f.debug_struct("ReplicaManager")
+            .field("broker", &self.local)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,7 +102,8 @@ impl ReplicaManager {
         let broker = configs.broker();
         let slots = usize::try_from(broker.max_incremental_fetch_session_cache_slots).unwrap_or(0);
         let window_count = u32::try_from(broker.replication_quota_window_num).unwrap_or(1);
-        let window_seconds = u64::try_from(broker.replication_quota_window_size_seconds).unwrap_or(1);
+        let window_seconds =
+            u64::try_from(broker.replication_quota_window_size_seconds).unwrap_or(1);
         let window = Duration::from_secs(window_seconds);
         Arc::new(Self {
             local,
@@ -122,7 +127,10 @@ impl ReplicaManager {
     /// Sets who is told of elections; once, before the first command.
     pub fn set_listener(&self, listener: Arc<dyn LeadershipListener>) {
         // A second listener would be a fault of the assembly.
-        assert!(self.listener.set(listener).is_ok(), "the leadership listener is set once");
+        assert!(
+            self.listener.set(listener).is_ok(),
+            "the leadership listener is set once"
+        );
     }
 
     /// This incarnation of the broker, once it is registered: older commands are refused.
@@ -132,7 +140,9 @@ impl ReplicaManager {
 
     /// A handle to read a partition's log, if it is hosted here.
     pub fn reader(&self, partition: &TopicPartition) -> Option<LogReader> {
-        let hosted = self.find_online(partition.topic.as_str(), partition.partition).ok()?;
+        let hosted = self
+            .find_online(partition.topic.as_str(), partition.partition)
+            .ok()?;
         hosted.view().reader().ok().cloned()
     }
 
@@ -160,20 +170,28 @@ impl ReplicaManager {
     /// How many partitions this broker hosts, and how many of them it leads.
     pub fn partition_counts(&self) -> (usize, usize) {
         let table = self.table.load();
-        let led = table.online().filter(|hosted| hosted.view().partition().is_leader()).count();
+        let led = table
+            .online()
+            .filter(|hosted| hosted.view().partition().is_leader())
+            .count();
         (table.online().count(), led)
     }
 
     /// The partition, or Kafka's error for one that is not served here.
-    pub(crate) fn find_online(&self, topic: &str, partition: i32) -> Result<Arc<HostedPartition>, ErrorCode> {
+    pub(crate) fn find_online(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<Arc<HostedPartition>, ErrorCode> {
         let facts = match self.table.load().get(topic, partition) {
             Some(Hosted::Online(hosted)) => return Ok(Arc::clone(hosted)),
             Some(Hosted::Offline) => HostedFacts::Offline,
             None => HostedFacts::None,
         };
         let snapshot = self.metadata_cache.snapshot();
-        let is_known =
-            snapshot.topic(topic).is_some_and(|topic| topic.partitions.contains_key(&partition));
+        let is_known = snapshot
+            .topic(topic)
+            .is_some_and(|topic| topic.partitions.contains_key(&partition));
         Err(lookup_error(facts, is_known))
     }
 

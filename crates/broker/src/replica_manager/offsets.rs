@@ -66,7 +66,8 @@ impl ReplicaManager {
     ) -> Result<Option<FoundOffset>, ErrorCode> {
         let hosted = self.find_online(tp.topic.as_str(), tp.partition)?;
         let view = hosted.view();
-        view.partition().may_read(query.current_leader_epoch, query.from)?;
+        view.partition()
+            .may_read(query.current_leader_epoch, query.from)?;
         let offsets = view.reader()?.offsets();
         let last_fetchable = match query.isolation {
             Some(ClientIsolation::ReadCommitted) => offsets.last_stable_offset.offset,
@@ -74,7 +75,9 @@ impl ReplicaManager {
             None => offsets.log_end_offset.offset,
         };
         let is_not_available = query.isolation.is_some()
-            && view.partition().offset_is_not_available(offsets.high_watermark.offset);
+            && view
+                .partition()
+                .offset_is_not_available(offsets.high_watermark.offset);
         let leader_epoch = view.partition().leader_epoch();
         drop(view);
         let target = match query.timestamp {
@@ -146,7 +149,9 @@ impl ReplicaManager {
     ) -> Result<EpochEndOffset, ErrorCode> {
         let hosted = self.find_online(tp.topic.as_str(), tp.partition)?;
         let inner = hosted.lock();
-        inner.partition.may_read(current_leader_epoch, ReadRequirement::Leader)?;
+        inner
+            .partition
+            .may_read(current_leader_epoch, ReadRequirement::Leader)?;
         if inner.log.is_none() {
             return Err(ErrorCode::NotLeaderOrFollower);
         }
@@ -154,10 +159,18 @@ impl ReplicaManager {
     }
 
     /// The producers that a replica remembers.
-    pub(crate) fn active_producers(&self, tp: &TopicPartition) -> Result<Vec<ProducerDescription>, ErrorCode> {
+    pub(crate) fn active_producers(
+        &self,
+        tp: &TopicPartition,
+    ) -> Result<Vec<ProducerDescription>, ErrorCode> {
         let hosted = self.find_online(tp.topic.as_str(), tp.partition)?;
         let inner = hosted.lock();
-        Ok(inner.log.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?.lock().describe_producers())
+        Ok(inner
+            .log
+            .as_ref()
+            .ok_or(ErrorCode::NotLeaderOrFollower)?
+            .lock()
+            .describe_producers())
     }
 
     /// Raises the start of logs, and waits until all live replicas have done so, at most `timeout`.
@@ -195,12 +208,16 @@ impl ReplicaManager {
             match delete_records_is_ready(&inner.partition, *required, &log, &is_alive) {
                 Some(answer) => request.complete(part, answer),
                 None => {
-                    let place = inner.delete_queue.push(*required, Arc::clone(&request), part);
+                    let place = inner
+                        .delete_queue
+                        .push(*required, Arc::clone(&request), part);
                     places.0.push((Arc::clone(hosted), place));
                 }
             }
         }
-        let parts = request.wait_until(tokio::time::Instant::now() + timeout).await;
+        let parts = request
+            .wait_until(tokio::time::Instant::now() + timeout)
+            .await;
         drop(places);
         for ((index, ..), part) in pending.iter().zip(parts) {
             if let Some((error, low_watermark)) = part {
@@ -232,8 +249,9 @@ impl ReplicaManager {
                 return Err(ErrorCode::PolicyViolation);
             }
             let offset = delete_records_offset(requested, log.high_watermark())?;
-            let rose =
-                log.maybe_increment_log_start_offset(offset).map_err(|error| error.code())?;
+            let rose = log
+                .maybe_increment_log_start_offset(offset)
+                .map_err(|error| error.code())?;
             drop(log);
             if rose {
                 inner.take_deleted(&self.metadata_cache, &mut effects);
@@ -248,23 +266,36 @@ impl ReplicaManager {
 }
 
 /// Searches without the partition's lock where batches have to be read.
-fn look_up(hosted: &HostedPartition, target: TimestampTarget) -> Result<Option<FoundOffset>, ErrorCode> {
+fn look_up(
+    hosted: &HostedPartition,
+    target: TimestampTarget,
+) -> Result<Option<FoundOffset>, ErrorCode> {
     let reader = hosted.view().reader()?.clone();
     let found = match target {
         TimestampTarget::MaxTimestamp => reader.offset_of_max_timestamp(),
         TimestampTarget::At(timestamp) => reader.offset_for_timestamp(timestamp),
         TimestampTarget::Latest | TimestampTarget::Earliest | TimestampTarget::LatestTiered => {
             let inner = hosted.lock();
-            let log = inner.log.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?.lock();
+            let log = inner
+                .log
+                .as_ref()
+                .ok_or(ErrorCode::NotLeaderOrFollower)?
+                .lock();
             log.fetch_offset_by_timestamp(target)
         }
     };
     let found = found.map_err(|error| error.code())?;
-    Ok(found.map(|OffsetForTimestamp { timestamp, offset, leader_epoch }| FoundOffset {
-        timestamp: timestamp.0,
-        offset,
-        leader_epoch,
-    }))
+    Ok(found.map(
+        |OffsetForTimestamp {
+             timestamp,
+             offset,
+             leader_epoch,
+         }| FoundOffset {
+            timestamp: timestamp.0,
+            offset,
+            leader_epoch,
+        },
+    ))
 }
 
 /// The places of a waiting request, given up when it is answered or its client goes away.

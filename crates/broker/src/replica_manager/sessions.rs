@@ -21,7 +21,10 @@ impl FetchSessions {
     /// Room for `max.incremental.fetch.session.cache.slots` sessions.
     pub(crate) fn new(slots: usize) -> Self {
         let shard = |number| Mutex::new(FetchSessionShard::new(number, slots / SHARD_COUNT));
-        Self { shards: (0..SHARD_COUNT).map(shard).collect(), next: AtomicUsize::new(0) }
+        Self {
+            shards: (0..SHARD_COUNT).map(shard).collect(),
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// The shard that owns a session's id.
@@ -46,6 +49,8 @@ impl FetchSessions {
     ) -> i32 {
         let shard = self.next.fetch_add(1, Ordering::Relaxed) % SHARD_COUNT;
         let mut random = || random_u64() as u32;
-        self.shards[shard].lock().create(now, is_follower, uses_topic_ids, partitions, &mut random)
+        self.shards[shard]
+            .lock()
+            .create(now, is_follower, uses_topic_ids, partitions, &mut random)
     }
 }
