@@ -106,7 +106,9 @@ impl Controller {
                 });
             }
             Event::Request { token, request } => exchange.put(Work::Request { token, request }),
-            Event::UncleanLeaderElectionEnabled => exchange.put(Work::UncleanLeaderElectionEnable),
+            Event::UncleanLeaderElectionDefault(enabled) => {
+                exchange.put(Work::UncleanLeaderElectionDefault(enabled));
+            }
             Event::TopicUncleanLeaderElectionEnabled(topic) => {
                 if exchange.view().is_active {
                     exchange.put(Work::TopicUncleanLeaderElectionEnable(topic));

@@ -54,8 +54,8 @@ pub enum Event {
         /// What is asked.
         request: ApiRequest,
     },
-    /// `unclean.leader.election.enable` was turned on for all topics while running.
-    UncleanLeaderElectionEnabled,
+    /// `unclean.leader.election.enable` of the broker was changed while running.
+    UncleanLeaderElectionDefault(bool),
     /// A topic's configuration with `unclean.leader.election.enable=true` was applied.
     TopicUncleanLeaderElectionEnabled(TopicName),
     /// The broker advertises other listeners now; used when it registers again.

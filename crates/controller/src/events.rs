@@ -57,6 +57,14 @@ impl Core {
                 self.config.broker = broker;
                 Ok(())
             }
+            Work::UncleanLeaderElectionDefault(enabled) => {
+                // A later controllership of this broker uses it too.
+                self.config.unclean_leader_election_enable = enabled;
+                if enabled && self.is_active() {
+                    self.trigger_online_partitions().await?;
+                }
+                Ok(())
+            }
             // Callers are answered on every broker too.
             Work::Request { token, request } => match request {
                 ApiRequest::ControlledShutdown {
@@ -127,7 +135,6 @@ impl Core {
             Work::LogDirEventNotification => self.process_log_dir_event_notification().await,
             Work::ZkPreferredReplicaElection => self.process_zk_preferred_election().await,
             Work::AutoPreferredReplicaLeaderElection => self.process_auto_rebalance().await,
-            Work::UncleanLeaderElectionEnable => self.trigger_online_partitions().await.map(drop),
             Work::TopicUncleanLeaderElectionEnable(topic) => {
                 self.trigger_online_partitions_of(&topic).await
             }
@@ -146,6 +153,7 @@ impl Core {
             | Work::Expire
             | Work::Shutdown
             | Work::BrokerInfoChanged(_)
+            | Work::UncleanLeaderElectionDefault(_)
             | Work::Request { .. } => unreachable!("dispatched on every broker"),
         }
     }

@@ -30,7 +30,7 @@ pub(crate) enum Work {
     LogDirEventNotification,
     ZkPreferredReplicaElection,
     AutoPreferredReplicaLeaderElection,
-    UncleanLeaderElectionEnable,
+    UncleanLeaderElectionDefault(bool),
     TopicUncleanLeaderElectionEnable(TopicName),
     BrokerInfoChanged(LiveBroker),
     ControlAnswered {
@@ -117,7 +117,7 @@ impl Work {
             Self::LogDirEventNotification => ControllerState::LogDirChange,
             Self::ZkPreferredReplicaElection => ControllerState::ManualLeaderBalance,
             Self::AutoPreferredReplicaLeaderElection => ControllerState::AutoLeaderBalance,
-            Self::UncleanLeaderElectionEnable => ControllerState::UncleanLeaderElectionEnable,
+            Self::UncleanLeaderElectionDefault(_) => ControllerState::UncleanLeaderElectionEnable,
             Self::TopicUncleanLeaderElectionEnable(_) => {
                 ControllerState::TopicUncleanLeaderElectionEnable
             }

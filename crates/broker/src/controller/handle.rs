@@ -106,7 +106,12 @@ impl ControllerHandle {
 
     /// `unclean.leader.election.enable` was turned on for all topics.
     pub fn unclean_leader_election_enabled(&self) {
-        self.send(Event::UncleanLeaderElectionEnabled);
+        self.set_unclean_leader_election_default(true);
+    }
+
+    /// `unclean.leader.election.enable` of the broker was changed, in either direction.
+    pub fn set_unclean_leader_election_default(&self, enabled: bool) {
+        self.send(Event::UncleanLeaderElectionDefault(enabled));
     }
 
     /// A topic's configuration with `unclean.leader.election.enable=true` was applied.

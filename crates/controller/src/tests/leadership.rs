@@ -122,6 +122,21 @@ fn an_unclean_leader_needs_the_topics_consent_read_at_that_moment() {
 }
 
 #[test]
+fn the_brokers_default_for_unclean_elections_can_change_while_running() {
+    let mut cluster = Cluster::started(&[1, 2]);
+    cluster.create_topic(&[&[1, 2]]);
+    cluster.kill(2);
+    cluster.kill(1);
+    cluster.start(2);
+    cluster.event(crate::Event::UncleanLeaderElectionDefault(false));
+    cluster.settle();
+    assert_eq!(cluster.state(&t(0)).leader, BrokerId::NONE);
+    cluster.event(crate::Event::UncleanLeaderElectionDefault(true));
+    cluster.settle();
+    assert_eq!(cluster.state(&t(0)).leader, BrokerId(2));
+}
+
+#[test]
 fn an_isr_change_keeps_the_leader_epoch_and_sends_only_metadata() {
     let mut cluster = Cluster::started(&[1, 2]);
     cluster.create_topic(&[&[1, 2]]);
