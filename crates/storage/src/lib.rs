@@ -19,6 +19,8 @@
 pub mod checkpoint;
 pub mod directory;
 pub mod errors;
+#[doc(hidden)]
+pub mod fuzz_target;
 mod index_file;
 mod index_map;
 pub mod leader_epoch_cache;

@@ -93,7 +93,7 @@ impl Published {
             let before = self.version.load(Ordering::Acquire);
             let words = std::array::from_fn(|index| self.words[index].load(Ordering::Relaxed));
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.version.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
                 return from_words(&words);
             }
             std::hint::spin_loop();

@@ -126,10 +126,8 @@ impl TransactionIndex {
     pub fn is_sane(&self) -> io::Result<bool> {
         match self.loaded() {
             Ok(entries) => {
-                let entries = entries.iter().flatten();
-                Ok(entries.fold(true, |sane, aborted| {
-                    sane && aborted.last_offset >= self.base_offset
-                }))
+                let mut entries = entries.iter().flatten();
+                Ok(entries.all(|aborted| aborted.last_offset >= self.base_offset))
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
             Err(error) => Err(error),
