@@ -1,5 +1,7 @@
 //! What the coordinator counts; the broker exports it under Kafka's names.
 
+use std::ops::AddAssign;
+
 /// Counters since the shard was made (`kafka.server:type=group-coordinator-metrics`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
@@ -11,6 +13,15 @@ pub struct Stats {
     pub offset_deletions: u64,
     /// `group-completed-rebalance-count`: assignments received from leaders.
     pub completed_rebalances: u64,
+}
+
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.offset_commits += other.offset_commits;
+        self.offset_expirations += other.offset_expirations;
+        self.offset_deletions += other.offset_deletions;
+        self.completed_rebalances += other.completed_rebalances;
+    }
 }
 
 /// Numbers of now (`kafka.coordinator.group:type=GroupMetadataManager`).
@@ -28,4 +39,15 @@ pub struct Gauges {
     pub empty: usize,
     /// `NumOffsets`.
     pub offsets: usize,
+}
+
+impl AddAssign for Gauges {
+    fn add_assign(&mut self, other: Self) {
+        self.groups += other.groups;
+        self.preparing_rebalance += other.preparing_rebalance;
+        self.completing_rebalance += other.completing_rebalance;
+        self.stable += other.stable;
+        self.empty += other.empty;
+        self.offsets += other.offsets;
+    }
 }

@@ -111,7 +111,7 @@ impl GroupCoordinator {
     }
 
     /// A transaction's marker is written to partitions of the offsets topic.
-    pub(crate) fn on_transaction_completed(
+    pub fn on_transaction_completed(
         &self,
         producer_id: ProducerId,
         partitions: Vec<i32>,

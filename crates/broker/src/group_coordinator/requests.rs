@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use ottla_group_coordinator::{
-    FetchedOffset, GroupDescription, GroupFilter, GroupOverview, JoinGroupRequest,
+    FetchedOffset, Gauges, GroupDescription, GroupFilter, GroupOverview, JoinGroupRequest,
     JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest, Request,
-    Response, Status, SyncGroupRequest, SyncGroupResponse,
+    Response, Stats, Status, SyncGroupRequest, SyncGroupResponse,
 };
 use ottla_model::{ErrorCode, TopicPartition};
 
@@ -165,5 +165,17 @@ impl GroupCoordinator {
             }
         }
         (error, groups)
+    }
+
+    /// What all shards counted, and how many groups and offsets there are.
+    pub fn metrics(&self) -> (Stats, Gauges) {
+        let (mut stats, mut gauges) = (Stats::default(), Gauges::default());
+        for partition in self.partitions() {
+            if let Some(shard) = self.look(partition, |shard| (shard.stats(), shard.gauges())) {
+                stats += shard.0;
+                gauges += shard.1;
+            }
+        }
+        (stats, gauges)
     }
 }

@@ -36,7 +36,13 @@ pub(crate) async fn handle(
     let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
     for key in request.coordinator_keys {
         let found = find(broker, context, request.key_type, &key).await;
-        coordinators.push(batched(key, found));
+        let mut coordinator = batched(key, found);
+        if !matches!(request.key_type, GROUP | TRANSACTION | SHARE) {
+            // The request as a whole is refused, and such errors come with their message.
+            let message = ErrorCode::InvalidRequest.message();
+            coordinator.error_message = Some(StrBytes::from_static_str(message));
+        }
+        coordinators.push(coordinator);
     }
     FindCoordinatorResponse::default().with_coordinators(coordinators)
 }
