@@ -83,13 +83,11 @@ async fn answer(
 ) -> ListOffsetsPartitionResponse {
     let query = OffsetQuery {
         timestamp: partition.timestamp,
-        isolation: (request.replica_id.0 == CONSUMER).then(|| {
-            if request.isolation_level == 1 {
-                ClientIsolation::ReadCommitted
-            } else {
-                ClientIsolation::ReadUncommitted
-            }
-        }),
+        isolation: match (request.replica_id.0, request.isolation_level) {
+            (CONSUMER, 1) => Some(ClientIsolation::ReadCommitted),
+            (CONSUMER, _) => Some(ClientIsolation::ReadUncommitted),
+            _ => None,
+        },
         current_leader_epoch: (partition.current_leader_epoch != -1)
             .then_some(LeaderEpoch(partition.current_leader_epoch)),
         from: read_requirement(request),

@@ -1,6 +1,7 @@
 //! What a controller commands: LeaderAndIsr, StopReplica, UpdateMetadata. All three run one at a
 //! time under the replica state lock.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ottla_model::control::{
@@ -78,15 +79,16 @@ impl ReplicaManager {
             };
         }
         self.host_all(&request.partitions);
+        let topic_ids: BTreeMap<_, _> = request
+            .topic_ids
+            .iter()
+            .map(|(topic, id)| (topic, *id))
+            .collect();
         let mut partitions = Vec::with_capacity(request.partitions.len());
         let mut changes = Vec::new();
         for command in &request.partitions {
             let tp = &command.topic_partition;
-            let topic_id = request
-                .topic_ids
-                .iter()
-                .find(|(topic, _)| *topic == tp.topic)
-                .map_or(TopicId::ZERO, |(_, id)| *id);
+            let topic_id = topic_ids.get(&tp.topic).copied().unwrap_or(TopicId::ZERO);
             let error = self.lead_or_follow(command, topic_id, &mut changes);
             partitions.push((tp.clone(), error));
         }

@@ -31,6 +31,7 @@ use ottla_replication::isr_manager::IsrManager;
 use ottla_replication::quota::ReplicationQuota;
 use ottla_storage::{LogConfig, LogManager, LogReader};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::configs::Configs;
@@ -76,6 +77,8 @@ pub struct ReplicaManager {
     control: Mutex<ControlFence>,
     listener: OnceLock<Arc<dyn LeadershipListener>>,
     isr_manager: Mutex<IsrManager>,
+    /// Notified when a change of in-sync replicas waits to be sent.
+    isr_proposed: Notify,
     leader_quota: Mutex<ReplicationQuota>,
     selects_replicas_by_rack: bool,
     checkpoints_started: AtomicBool,
@@ -118,6 +121,7 @@ impl ReplicaManager {
             control: Mutex::default(),
             listener: OnceLock::new(),
             isr_manager: Mutex::default(),
+            isr_proposed: Notify::new(),
             leader_quota: Mutex::new(ReplicationQuota::new(window_count, window)),
             checkpoints_started: AtomicBool::new(false),
             fetch_sessions: FetchSessions::new(slots),

@@ -19,7 +19,7 @@ use ottla_model::{
 use ottla_record::{AppendOrigin, RecordBatchBuilder};
 use ottla_replication::fetch_session::FetchPartition;
 use ottla_replication::partition::ReadRequirement;
-use ottla_storage::directory::MemoryDirectory;
+use ottla_storage::directory::{Directory, Fault, FaultyDirectory, MemoryDirectory};
 use ottla_storage::{FetchIsolation, LogConfig, LogDirs, LogManager, LogManagerSettings};
 use parking_lot::Mutex;
 
@@ -84,6 +84,10 @@ fn tp(partition: i32) -> TopicPartition {
 
 impl World {
     fn new(properties: &[(&str, &str)]) -> Self {
+        Self::on(Arc::new(MemoryDirectory::default()), properties)
+    }
+
+    fn on(directory: Arc<dyn Directory>, properties: &[(&str, &str)]) -> Self {
         let properties = [
             ("zookeeper.connect", "localhost:1"),
             ("broker.id", "1"),
@@ -95,7 +99,6 @@ impl World {
         .collect();
         let configs =
             Arc::new(Configs::new(BrokerConfig::from_properties(properties).unwrap()).unwrap());
-        let directory = Arc::new(MemoryDirectory::default());
         let clock = Clock::start();
         let dirs = LogDirs::open(directory, &[PathBuf::from("/data")]).unwrap();
         let config = |_: &TopicName| Arc::new(LogConfig::default());
@@ -580,5 +583,93 @@ async fn a_new_leader_does_not_tell_latest_before_its_epoch_is_committed() {
     assert_eq!(
         (latest.offset, latest.leader_epoch),
         (3, Some(LeaderEpoch(2)))
+    );
+}
+
+#[tokio::test]
+async fn partitions_of_a_failed_directory_are_offline() {
+    let directory = Arc::new(FaultyDirectory::new(MemoryDirectory::default()));
+    let world = World::on(Arc::clone(&directory) as _, &[]);
+    world.lead(&tp(0), &[1]).await;
+    world.produce(&tp(0), 1, LONG).await;
+    directory.fail_from(directory.calls(), Fault::InputOutput);
+    assert_eq!(
+        world.produce(&tp(0), 1, LONG).await.error,
+        ErrorCode::KafkaStorageError
+    );
+    assert_eq!(
+        world.replicas.handle_failed_directories(),
+        [PathBuf::from("/data")]
+    );
+    assert!(
+        world.replicas.handle_failed_directories().is_empty(),
+        "told once"
+    );
+    assert!(world.replicas.is_all_offline());
+    assert_eq!(
+        world.produce(&tp(0), 1, LONG).await.error,
+        ErrorCode::KafkaStorageError
+    );
+    let read = world.fetch(&tp(0), 0, &consumer(LONG, 1)).await;
+    assert_eq!(read.error, ErrorCode::KafkaStorageError);
+    let again = world.command(&tp(0), state(1, 9, &[1]), &[1]).await;
+    assert_eq!(again, ErrorCode::KafkaStorageError);
+    assert_eq!(
+        world.command(&tp(1), state(1, 1, &[1]), &[1]).await,
+        ErrorCode::KafkaStorageError
+    );
+}
+
+#[tokio::test]
+async fn a_follower_that_lags_leaves_the_isr_and_comes_back() {
+    let world = World::new(&[
+        ("replica.lag.time.max.ms", "1"),
+        ("replica.fetch.wait.max.ms", "1"),
+    ]);
+    world.lead(&tp(0), &[1, 2]).await;
+    world.produce(&tp(0), 1, LONG).await;
+    tokio::time::sleep(SOON).await;
+    world.replicas.shrink_isrs();
+    let shrink = world.replicas.next_isr_request().unwrap();
+    assert_eq!(shrink[0].1.proposal.isr, [BrokerId(1)]);
+    assert!(world.replicas.next_isr_request().is_none(), "one at a time");
+    let hidden = world.fetch(&tp(0), 0, &consumer(Duration::ZERO, 1)).await;
+    assert_eq!(
+        hidden.high_watermark, 0,
+        "the follower counts until the controller has agreed"
+    );
+    let agreed = |isr: &[i32], epoch| {
+        Ok(vec![(
+            tp(0),
+            Ok(LeaderAndIsr {
+                partition_epoch: PartitionEpoch(epoch),
+                ..state(1, 1, isr)
+            }),
+        )])
+    };
+    world
+        .replicas
+        .complete_isr_request(&shrink, agreed(&[1], 2));
+    assert_eq!(
+        world
+            .fetch(&tp(0), 0, &consumer(Duration::ZERO, 1))
+            .await
+            .high_watermark,
+        3
+    );
+
+    world.fetch(&tp(0), 3, &follower(2)).await;
+    let expand = world.replicas.next_isr_request().unwrap();
+    assert_eq!(expand[0].1.proposal.isr, [BrokerId(1), BrokerId(2)]);
+    world
+        .replicas
+        .complete_isr_request(&expand, agreed(&[1, 2], 3));
+    world.produce(&tp(0), 1, LONG).await;
+    assert_eq!(
+        world
+            .fetch(&tp(0), 0, &consumer(Duration::ZERO, 1))
+            .await
+            .high_watermark,
+        3
     );
 }
