@@ -21,6 +21,11 @@ pub fn ottla() -> PathBuf {
     }
 }
 
+/// Whether the broker under test is Apache Kafka itself (`OTTLA_BIN=scripts/kafka-server`).
+pub fn is_reference() -> bool {
+    ottla().ends_with("scripts/kafka-server")
+}
+
 /// A script below `clients/python`, with the Python clients at hand.
 pub fn python(script: &str) -> Command {
     let mut command = Command::new(tools().join("python/bin/python"));

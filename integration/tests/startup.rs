@@ -74,7 +74,10 @@ fn a_first_start_without_a_file_says_where_everything_is() {
         "log-start-offset-checkpoint",
         "replication-offset-checkpoint",
     ] {
-        assert!(at.join("data/logs").join(file).exists(), "{file} is missing");
+        assert!(
+            at.join("data/logs").join(file).exists(),
+            "{file} is missing"
+        );
     }
     assert_eq!(text(at, "out").lines().count(), 3, "{}", text(at, "out"));
 }
@@ -104,7 +107,10 @@ fn an_invalid_value_ends_the_start_with_one_line() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert_eq!(err.lines().count(), 1, "{err}");
-    assert!(err.contains("num.partitions") && err.contains("zero"), "{err}");
+    assert!(
+        err.contains("num.partitions") && err.contains("zero"),
+        "{err}"
+    );
     assert!(output.stdout.is_empty());
 }
 

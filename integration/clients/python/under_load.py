@@ -8,6 +8,7 @@ usage: under_load.py produce BOOTSTRAP TOPIC FILE    until SIGTERM; writes "part
 
 import signal
 import sys
+import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
@@ -69,6 +70,18 @@ def member(bootstrap, topic):
     )
 
 
+def partitions_of(consumer, topic):
+    """Their numbers; a broker that has just started may not lead them yet."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        found = consumer.list_topics(topic, timeout=DEADLINE).topics[topic].partitions
+        if found and all(p.leader >= 0 for p in found.values()):
+            return sorted(found)
+        if time.monotonic() > end:
+            sys.exit("the partitions have no leaders")
+        time.sleep(0.1)
+
+
 def consume(bootstrap, topic, out):
     consumer = member(bootstrap, topic)
     consumer.subscribe([topic])
@@ -88,7 +101,7 @@ def consume(bootstrap, topic, out):
 
 def read(bootstrap, topic):
     consumer = member(bootstrap, topic)
-    partitions = consumer.list_topics(topic, timeout=DEADLINE).topics[topic].partitions
+    partitions = partitions_of(consumer, topic)
     ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=DEADLINE)[1] for p in partitions}
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
     open_partitions = {p for p, end in ends.items() if end > 0}
@@ -108,7 +121,7 @@ def read(bootstrap, topic):
 
 def committed(bootstrap, topic):
     consumer = member(bootstrap, topic)
-    partitions = consumer.list_topics(topic, timeout=DEADLINE).topics[topic].partitions
+    partitions = partitions_of(consumer, topic)
     for at in consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=DEADLINE):
         if at.error is not None:
             sys.exit(str(at.error))

@@ -1,0 +1,140 @@
+//! Kafka's own kafka-dump-log reads the files of this broker without complaint.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use ottla_integration::{Broker, ToolServer, command};
+
+const DUMP: &str = "kafka.tools.DumpLogSegments";
+const DEADLINE: Duration = Duration::from_secs(60);
+const RECORDS: usize = 2000;
+
+fn kcat(arguments: &[&str], input: &str) -> String {
+    let mut kcat = Command::new("kcat");
+    kcat.args(arguments);
+    let out = command::run(&mut kcat, input.as_bytes(), DEADLINE).expect("kcat");
+    String::from_utf8(out).expect("text")
+}
+
+/// The files of every partition of a topic with this ending.
+fn files(logs: &Path, topic: &str, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for partition in fs::read_dir(logs).expect("the log directory") {
+        let partition = partition.expect("an entry").path();
+        let name = partition.file_name().expect("a name").to_string_lossy();
+        if !name.starts_with(&format!("{topic}-")) {
+            continue;
+        }
+        for file in fs::read_dir(&partition).expect("a partition") {
+            let file = file.expect("an entry").path();
+            if file.to_string_lossy().ends_with(ending) {
+                found.push(file);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn kafka_dump_log_reads_every_file() {
+    let mut broker = Broker::start(&[
+        ("log.segment.bytes", "40000"),
+        ("log.index.interval.bytes", "256"),
+        ("log.index.size.max.bytes", "4096"),
+    ])
+    .expect("a broker");
+    let address = broker.address();
+    let input: String = (0..RECORDS)
+        .map(|i| format!("key {i}:value {i} {}\n", "x".repeat(i % 50)))
+        .collect();
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let mut arguments = vec!["-b", &address, "-P", "-t", "dumped", "-K:", "-z", codec];
+        // Small batches make indexes with entries.
+        arguments.extend(["-X", "batch.size=2000", "-X", "enable.idempotence=true"]);
+        kcat(&arguments, &input);
+    }
+    let count = (5 * RECORDS).to_string();
+    let mut group = vec!["-b", &address, "-G", "dumpers", "-c", &count, "-q"];
+    group.extend(["-X", "auto.offset.reset=earliest", "dumped"]);
+    assert_eq!(kcat(&group, "").lines().count(), 5 * RECORDS);
+    broker.stop().expect("a clean stop");
+    let logs = broker.log_directory();
+
+    let mut tools = ToolServer::start("kafka-3.9").expect("java");
+    let mut dump = |file: &Path, options: &[&str]| {
+        let path = file.display().to_string();
+        let arguments = [&["--files", path.as_str()], options].concat();
+        let output = tools.run(DUMP, &arguments).expect("a dump");
+        let complaints: String = output
+            .err
+            .lines()
+            .filter(|line| !line.contains("WARN"))
+            .collect();
+        assert!(complaints.is_empty(), "{path} {options:?}: {}", output.err);
+        let text = output.success().expect("a dump that succeeds");
+        for complaint in [
+            "isvalid: false",
+            "Mismatch",
+            "Non-consecutive",
+            "Found timestamp mismatch",
+            "Found out of order",
+            "non increasing",
+        ] {
+            assert!(!text.contains(complaint), "{path} {options:?}:\n{text}");
+        }
+        text
+    };
+
+    let segments = files(&logs, "dumped", ".log");
+    assert!(segments.len() > 3, "{segments:?}");
+    let mut records = 0;
+    for segment in &segments {
+        let text = dump(segment, &["--deep-iteration", "--print-data-log"]);
+        records += text.matches("| offset: ").count();
+    }
+    assert_eq!(records, 5 * RECORDS);
+    let mut entries = 0;
+    for index in files(&logs, "dumped", ".index") {
+        let text = dump(&index, &["--index-sanity-check"]);
+        assert!(text.contains("passed sanity check"), "{text}");
+        dump(&index, &["--verify-index-only"]);
+        entries += dump(&index, &[]).matches("position: ").count();
+    }
+    assert!(
+        entries > segments.len(),
+        "{entries} entries of offset indexes"
+    );
+    for index in files(&logs, "dumped", ".timeindex") {
+        let text = dump(&index, &["--index-sanity-check"]);
+        assert!(text.contains("passed sanity check"), "{text}");
+        dump(&index, &["--verify-index-only"]);
+        assert!(dump(&index, &[]).contains("timestamp: "));
+    }
+    let snapshots = files(&logs, "dumped", ".snapshot");
+    let producers: usize = snapshots
+        .iter()
+        .map(|snapshot| dump(snapshot, &[]).matches("producerId: ").count())
+        .sum();
+    assert!(producers >= 5, "{producers} producers in {snapshots:?}");
+
+    let mut offsets = String::new();
+    for segment in files(&logs, "__consumer_offsets", ".log") {
+        offsets += &dump(&segment, &["--offsets-decoder", "--deep-iteration"]);
+    }
+    // A commit by key and value, and the group with its member.
+    assert!(
+        offsets.contains(r#""group":"dumpers","topic":"dumped""#),
+        "{offsets}"
+    );
+    assert!(
+        offsets.contains(&format!(r#""offset":{count}"#)),
+        "{offsets}"
+    );
+    assert!(
+        offsets.contains(r#""protocolType":"consumer""#),
+        "{offsets}"
+    );
+}
