@@ -20,14 +20,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut dirs = LogDirs::open(Arc::new(RealDirectory), &[PathBuf::from(path)])?;
     dirs.verify("vpGdYTVQTK-RrrM6dJ1YPg", Some(BrokerId(0)))?;
     dirs.write_identity("vpGdYTVQTK-RrrM6dJ1YPg", BrokerId(0), now);
-    let config = Arc::new(LogConfig { segment_bytes: 20_000, ..LogConfig::default() });
+    let config = Arc::new(LogConfig {
+        segment_bytes: 20_000,
+        ..LogConfig::default()
+    });
     let configs = |_: &_| Arc::clone(&config);
-    let settings =
-        LogManagerSettings { verifies_transactions: false, ..LogManagerSettings::default() };
+    let settings = LogManagerSettings {
+        verifies_transactions: false,
+        ..LogManagerSettings::default()
+    };
     let manager = LogManager::load(dirs, settings, &configs, now)?;
     let partition = TopicPartition::new("written-by-ottla", 0);
     let topic_id = TopicId([7; 16]);
-    let log = manager.get_or_create_log(&partition, true, Some(topic_id), Arc::clone(&config), now)?;
+    let log =
+        manager.get_or_create_log(&partition, true, Some(topic_id), Arc::clone(&config), now)?;
     for round in 0..200_i32 {
         let (id, epoch) = (ProducerId(i64::from(round % 3)), ProducerEpoch(0));
         let is_transactional = id.0 > 0;
@@ -44,7 +50,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         log.append_as_leader(builder.build()?, leader_epoch, client, guard, now)?;
         if is_transactional && round % 6 > 2 {
             let result = [TransactionResult::Abort, TransactionResult::Commit][round as usize % 2];
-            let marker = EndTransactionMarker { result, coordinator_epoch: 1 };
+            let marker = EndTransactionMarker {
+                result,
+                coordinator_epoch: 1,
+            };
             let marker = end_transaction_marker(0, now, leader_epoch, id, epoch, marker)?;
             log.append_as_leader(marker, leader_epoch, AppendOrigin::Coordinator, guard, now)?;
         }

@@ -131,7 +131,7 @@ mod tests {
                 .unwrap();
             seed_log.extend(builder.build().unwrap());
         }
-        for seed in 0..1500 {
+        for seed in 0..700 {
             let mut random = Random::new(seed);
             let mut data = vec![random.next_u64() as u8];
             if random.below(4) == 0 {

@@ -1,6 +1,7 @@
 //! Reading a log without its writer's lock.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use ottla_model::{Offset, TopicPartition};
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     /// By base offset ascending; never empty.
     pub(crate) segments: ArcSwap<Vec<Arc<Segment>>>,
     pub(crate) published: Published,
+    /// Taken out of service: what fails from now on is no fault of the disk.
+    pub(crate) is_retired: AtomicBool,
 }
 
 /// A handle to read a log: cheap to clone, never waits for the writer.
@@ -320,6 +323,9 @@ impl LogReader {
     pub(crate) fn failed(&self, error: ScanError) -> ReadError {
         let topic_partition = self.shared.topic_partition.clone();
         match error {
+            ScanError::Io(_) if self.shared.is_retired.load(Ordering::Acquire) => {
+                ReadError::Offline(topic_partition)
+            }
             ScanError::Io(error) => {
                 self.shared.log_dir.load().report_failure(&error);
                 ReadError::Io {

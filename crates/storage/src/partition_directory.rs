@@ -55,6 +55,13 @@ impl PartitionDirectory {
         self.directory.sync_directory(parent)
     }
 
+    /// Makes its own name survive a crash.
+    pub fn sync_parent(&self) -> io::Result<()> {
+        let path = self.path.load();
+        self.directory
+            .sync_directory(path.parent().unwrap_or(Path::new(".")))
+    }
+
     /// Makes the names in it survive a crash.
     pub fn sync(&self) -> io::Result<()> {
         self.directory.sync_directory(&self.path.load())

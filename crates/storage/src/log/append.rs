@@ -195,7 +195,7 @@ impl Log {
     }
 
     fn prepare_to_append(&mut self) -> Result<(), AppendError> {
-        if self.shared.log_dir.load().is_offline() {
+        if self.is_out_of_service() {
             return Err(AppendError::Offline(self.topic_partition.clone()));
         }
         let result = self.write_pending_metadata();

@@ -28,8 +28,7 @@ impl FlushPlan {
     /// Writes and waits for the disk. Blocks; never on a connection's worker.
     ///
     /// # Errors
-    /// What the system said: the log's directory has to go offline
-    /// ([`crate::LogDir::report_failure`]), a failed fsync is not retried.
+    /// What the system said, for [`Log::fail_flush`]: a failed fsync is not retried.
     pub fn run(&self) -> io::Result<()> {
         if let Some(offset) = self.snapshot {
             match self
@@ -50,6 +49,7 @@ impl FlushPlan {
         }
         if self.syncs_directory {
             self.directory.sync()?;
+            self.directory.sync_parent()?;
         }
         Ok(())
     }
@@ -81,6 +81,13 @@ impl Log {
     /// The topic id cannot be written; the directory goes offline.
     pub fn plan_flush_of_all(&mut self) -> Result<Option<FlushPlan>, LogError> {
         self.plan_flush(self.log_end_offset(), false, None)
+    }
+
+    /// A plan failed: the directory goes offline, unless the log was deleted while the plan ran.
+    pub fn fail_flush(&self, error: &io::Error) {
+        if !self.is_out_of_service() {
+            self.log_dir().report_failure(error);
+        }
     }
 
     /// Takes over what a plan achieved: the recovery point rises.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use ottla_model::{Offset, Timestamp, TopicId, TopicPartition};
@@ -183,6 +184,7 @@ fn assemble(
         log_dir: ArcSwap::new(Arc::clone(&open.log_dir)),
         segments: ArcSwap::from_pointee(loaded.segments),
         published: Published::new(&offsets),
+        is_retired: AtomicBool::new(false),
     };
     let created = if active.size() > 0 {
         active.modified()?

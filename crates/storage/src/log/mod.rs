@@ -17,6 +17,7 @@ mod truncate;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ottla_model::{LeaderEpoch, Offset, Timestamp, TopicId, TopicPartition};
 use ottla_record::ValidationConfig;
@@ -281,8 +282,22 @@ impl Log {
         self.epochs.end_offset_for(epoch, self.log_end_offset())
     }
 
+    /// Takes the log out of service and renames its directory. It takes no more changes; readers go
+    /// on with the files they have open.
+    pub(crate) fn retire(&mut self, directory_name: &str) -> Result<(), LogError> {
+        self.check_online()?;
+        let result = self.directory.rename_to(directory_name);
+        self.guard(result)?;
+        self.shared.is_retired.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    fn is_out_of_service(&self) -> bool {
+        self.shared.is_retired.load(Ordering::Acquire) || self.shared.log_dir.load().is_offline()
+    }
+
     fn check_online(&self) -> Result<(), LogError> {
-        if self.shared.log_dir.load().is_offline() {
+        if self.is_out_of_service() {
             return Err(LogError::Offline(self.topic_partition.clone()));
         }
         Ok(())

@@ -292,7 +292,7 @@ impl LogManager {
         let Ok(Some(plan)) = plan else { return };
         match plan.run() {
             Ok(()) => log.lock().complete_flush(&plan, now),
-            Err(error) => log.lock().log_dir().report_failure(&error),
+            Err(error) => log.lock().fail_flush(&error),
         }
     }
 

@@ -1,5 +1,8 @@
 //! All logs of a broker, over all its directories (`LogManager`): finds, makes and deletes them,
 //! and knows the duties that somebody has to call from time to time.
+//!
+//! Locks: a log's lock may be taken while none is held or while a partition's is; never call the
+//! manager with a log locked.
 
 mod describe;
 mod dirs;
@@ -7,7 +10,6 @@ mod duties;
 mod load;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -297,7 +299,7 @@ impl LogManager {
     /// Takes logs out of service and renames their directories; they are removed after
     /// `log.segment.delete.delay.ms` by [`LogManager::run_background`]. Returns those that failed:
     /// their directories went offline. Partitions without a log are passed over.
-    pub fn delete_logs(&self, partitions: &[TopicPartition]) -> Vec<(TopicPartition, io::Error)> {
+    pub fn delete_logs(&self, partitions: &[TopicPartition]) -> Vec<(TopicPartition, LogError)> {
         let mut failed = Vec::new();
         let mut touched: Vec<Arc<LogDir>> = Vec::new();
         for partition in partitions {
@@ -308,12 +310,13 @@ impl LogManager {
                 [current, future]
             };
             for log in removed.into_iter().flatten() {
-                let (log_dir, directory) = {
-                    let log = log.handle.lock();
-                    (log.log_dir(), Arc::clone(log.directory()))
-                };
                 let name = delete_directory_name(partition, UniqueId::random());
-                match directory.rename_to(&name) {
+                let (log_dir, directory, result) = {
+                    let mut log = log.handle.lock();
+                    let result = log.retire(&name);
+                    (log.log_dir(), Arc::clone(log.directory()), result)
+                };
+                match result {
                     Ok(()) => {
                         let log_dir = Arc::clone(&log_dir);
                         let doomed = DoomedLog {
@@ -323,10 +326,7 @@ impl LogManager {
                         };
                         self.tables.lock().to_delete.push_back(doomed);
                     }
-                    Err(error) => {
-                        log_dir.report_failure(&error);
-                        failed.push((partition.clone(), error));
-                    }
+                    Err(error) => failed.push((partition.clone(), error)),
                 }
                 if !touched.iter().any(|dir| Arc::ptr_eq(dir, &log_dir)) {
                     touched.push(log_dir);

@@ -227,6 +227,10 @@ fn a_deleted_log_is_renamed_at_once_and_removed_later() {
             .collect()
     };
     assert!(directories()[0].starts_with("t-0.") && directories()[0].ends_with("-delete"));
+    assert!(matches!(
+        append(&log, "late"),
+        Err(crate::AppendError::Offline(_))
+    ));
     // The topic comes back before the old log is gone.
     let again = create(&manager, 0).unwrap();
     assert_eq!(again.lock().log_end_offset(), 0);
@@ -398,4 +402,63 @@ fn after_a_crash_the_checkpoints_bound_what_is_scanned() {
             );
         }
     }
+}
+
+#[test]
+fn the_real_file_system_keeps_the_same_promises() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = [directory.path().join("a"), directory.path().join("b")];
+    let real = || -> Arc<dyn Directory> { Arc::new(crate::directory::RealDirectory) };
+    let start = || {
+        let mut dirs = LogDirs::open(real(), &paths).unwrap();
+        dirs.verify("cluster", Some(BrokerId(1))).unwrap();
+        dirs.write_identity("cluster", BrokerId(1), NOW);
+        LogManager::load(dirs, LogManagerSettings::default(), &config, NOW).unwrap()
+    };
+    let manager = start();
+    let log = create(&manager, 0).unwrap();
+    for number in 0..50 {
+        append(&log, &format!("{number:0100}")).unwrap();
+    }
+    let reader = log.lock().reader();
+    let fetched = reader.read(17, 1, FetchIsolation::LogEnd, true).unwrap();
+    let slice = fetched.slice.unwrap();
+    assert!(slice.descriptor().is_some(), "sendfile needs one");
+    let batch = slice.read().unwrap();
+    assert_eq!(
+        ottla_record::BatchView::parse(&batch)
+            .unwrap()
+            .base_offset(),
+        17
+    );
+    assert!(manager.truncate_to(&log, 31, NOW).unwrap());
+    append(&log, "after").unwrap();
+    manager.run_background(Instant::ZERO, NOW);
+    manager.shutdown(NOW);
+    drop((manager, log));
+
+    let manager = start();
+    let log = manager.get_log(&TopicPartition::new("t", 0)).unwrap();
+    assert_eq!(log.lock().log_end_offset(), 32);
+    assert_eq!(log.lock().recovery_point(), 32);
+    append(&log, "again").unwrap();
+    drop((manager, log)); // kill -9: indexes stay preallocated, nothing is marked clean
+    let manager = start();
+    let log = manager.get_log(&TopicPartition::new("t", 0)).unwrap();
+    assert_eq!(log.lock().log_end_offset(), 33);
+    for offset in 0..33 {
+        let reader = log.lock().reader();
+        let fetched = reader
+            .read(offset, 1, FetchIsolation::LogEnd, true)
+            .unwrap();
+        let batch = fetched.slice.unwrap().read().unwrap();
+        assert_eq!(
+            ottla_record::BatchView::parse(&batch)
+                .unwrap()
+                .base_offset(),
+            offset
+        );
+    }
+    let space = manager.describe_log_dirs()[0].space.unwrap();
+    assert!(space.total_bytes >= space.usable_bytes && space.usable_bytes > 0);
 }
