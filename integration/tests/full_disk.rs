@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ottla_integration::wait::wait_for;
 use ottla_integration::{Broker, command, tools};
+use regex::Regex;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -119,11 +120,13 @@ fn a_full_disk_takes_its_directory_offline_and_loses_nothing() {
         acknowledged.len()
     );
     let directory = small_logs.display().to_string();
+    let says_offline = Regex::new("Stopping serving logs in dir|log directory goes offline");
+    let says_offline = says_offline.expect("a pattern");
     wait_for("the log to say so", DEADLINE, || {
         broker
             .log()
             .lines()
-            .any(|l| l.contains("Stopping serving logs in dir") && l.contains(&directory))
+            .any(|l| says_offline.is_match(l) && l.contains(&directory))
             .then_some(())
     })
     .unwrap_or_else(|error| panic!("{error}\n{}", broker.log()));

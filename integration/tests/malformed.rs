@@ -187,10 +187,6 @@ fn malformed_frames_are_closed_and_the_broker_goes_on() {
             "a client id beyond the frame",
             new().i16(3).i16(1).i32(7).i16(32_000),
         ),
-        (
-            "a negative client id",
-            new().i16(3).i16(1).i32(7).i16(-5).i32(0),
-        ),
         ("an unknown API", header(999, 0)),
         ("a negative API", header(-1, 0)),
         ("an API of controllers", header(52, 0)),
@@ -198,7 +194,7 @@ fn malformed_frames_are_closed_and_the_broker_goes_on() {
         ("a negative version", header(3, -1).i32(0)),
         ("a body cut short", header(3, 1)),
         ("an array beyond the frame", header(3, 1).i32(i32::MAX)),
-        ("a negative array", header(3, 1).i32(-2)),
+        ("a null array where none may be", header(3, 0).i32(-1)),
         ("strings beyond the frame", header(3, 1).i32(1).i16(32_767)),
         (
             "a flexible array of four billion",
@@ -234,16 +230,17 @@ fn malformed_frames_are_closed_and_the_broker_goes_on() {
     for (name, frame) in frames {
         streams.push((name, new().bytes(&frame.0).0));
     }
+    let mut answered = Vec::new();
     for (name, bytes) in streams {
         let mut stream = connect(&broker);
         // Something healthy first: the connection is a good one until the bad bytes.
         assert!(ask(&mut stream, &metadata).is_some(), "{name}");
         send(&mut stream, &bytes);
-        let answered = answer(&mut stream);
-        assert!(answered.is_none(), "{name}: {answered:?}");
+        answered.extend(answer(&mut stream).map(|answer| (name, answer)));
         let log = broker.log();
         assert!(!log.contains("panicked"), "{name}:\n{log}");
     }
+    assert!(answered.is_empty(), "{answered:?}");
     let mut stream = connect(&broker);
     assert!(ask(&mut stream, &metadata).is_some(), "the broker goes on");
     let process = broker.process().expect("a process");
@@ -256,7 +253,7 @@ fn what_can_be_answered_is_answered() {
     let broker = Broker::start(&[]).expect("a broker");
     let mut stream = connect(&broker);
     // An unknown version of ApiVersions: version 0 with UNSUPPORTED_VERSION and what is served.
-    let answer = ask(&mut stream, &header(18, 99)).expect("an answer");
+    let answer = ask(&mut stream, &header(18, 99).i8(0)).expect("an answer");
     assert_eq!(answer[..2], 35i16.to_be_bytes());
     assert_eq!(answer[2..6], 1i32.to_be_bytes(), "only ApiVersions itself");
     assert_eq!(answer[6..8], 18i16.to_be_bytes());
@@ -264,8 +261,10 @@ fn what_can_be_answered_is_answered() {
     let trailing = header(3, 1).i32(0).raw(&[1, 2, 3]);
     assert!(ask(&mut stream, &trailing).is_some());
     // A null client id is one.
-    let null = new().i16(3).i16(1).i32(7).i16(-1).i32(0);
-    assert!(ask(&mut stream, &null).is_some());
+    for length in [-1, -5] {
+        let null = new().i16(3).i16(1).i32(7).i16(length).i32(0);
+        assert!(ask(&mut stream, &null).is_some(), "a length of {length}");
+    }
 }
 
 #[test]
@@ -303,8 +302,6 @@ fn bad_batches_are_refused_and_hostile_ones_cost_no_memory() {
         error("a size too small", &damaged(8, &10i32.to_be_bytes())),
         CORRUPT_MESSAGE
     );
-    // A size beyond the request and a few bytes are no whole batch, and records without a whole
-    // batch append nothing.
     for (name, records) in [
         ("fewer records than said", batch(0, 5, &record(b"one"))),
         (
@@ -364,7 +361,9 @@ fn bad_batches_are_refused_and_hostile_ones_cost_no_memory() {
 
     // Many that announce much and send little.
     let mut waiting = Vec::new();
-    for _ in 0..100 {
+    // Kafka sets aside at once what is announced, more than a small heap holds.
+    let connections = if tools::is_reference() { 1 } else { 100 };
+    for _ in 0..connections {
         let mut stream = connect(&broker);
         send(&mut stream, &new().i32(100_000_000).raw(&[0; 100]).0);
         waiting.push(stream);

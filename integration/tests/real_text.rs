@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use ottla_integration::wait::wait_for;
 use ottla_integration::{Broker, command, tools};
 
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -163,6 +164,18 @@ fn real_text_comes_back_with_the_same_hash_before_and_after_a_restart() {
         if round == "before" {
             broker.stop().expect("a clean stop");
             broker.restart().expect("a restart");
+            // Its port opens before it leads its partitions.
+            for topic in ["kcat", "java"] {
+                wait_for("the leaders", DEADLINE, || {
+                    let mut list = Command::new("kcat");
+                    list.args(["-b", &address, "-L", "-t", topic]);
+                    let out = command::run(&mut list, b"", DEADLINE).ok()?;
+                    String::from_utf8_lossy(&out)
+                        .contains("leader 0")
+                        .then_some(())
+                })
+                .expect("leaders");
+            }
         }
     }
 }

@@ -132,6 +132,8 @@ mod tests {
             metadata,
             b"body",
         );
+        let negative = header(3, 1, None);
+        check(b"\0\x03\0\x01\0\0\0\x09\xff\xfbbody", negative, b"body");
     }
 
     #[test]

@@ -91,7 +91,8 @@ impl Reader {
 
     /// Text with an int16 length, −1 for null.
     pub(crate) fn nullable_string_int16(&mut self) -> Result<Option<StrBytes>, WireError> {
-        let length = self.int16()?;
+        // Java's reader takes every negative length of a header's client id for null.
+        let length = self.int16()?.max(-1);
         self.text(i64::from(length))
     }
 

@@ -105,10 +105,11 @@ def read(bootstrap, topic):
     ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=DEADLINE)[1] for p in partitions}
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
     open_partitions = {p for p, end in ends.items() if end > 0}
+    end = time.monotonic() + DEADLINE
     while open_partitions:
-        messages = consumer.consume(5000, DEADLINE)
-        if not messages:
-            sys.exit("nothing comes any more")
+        messages = consumer.consume(5000, 0.1)
+        if time.monotonic() > end:
+            sys.exit(f"partitions {open_partitions} of {ends} do not come to their ends")
         for message in messages:
             if message.error() is not None:
                 sys.exit(str(message.error()))
