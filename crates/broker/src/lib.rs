@@ -15,6 +15,8 @@ pub mod coordination;
 pub mod dynamic_config;
 pub mod group_coordinator;
 mod background;
+mod coordinator_log;
+mod coordinator_timer;
 mod handlers;
 mod listeners;
 pub mod metadata_cache;

@@ -20,12 +20,12 @@ use crate::background::Background;
 use crate::broker::Broker;
 use crate::clock::{Clock, random_bytes, random_u64};
 use crate::configs::Configs;
+use crate::coordinator_log::ReplicatedLog;
 use crate::controller::{self, ControllerBlocks, ControllerHandle};
 use crate::coordination::startup::StartupError;
 use crate::coordination::{CoordinationHandle, Opener};
 use crate::dynamic_config::{Changed, DynamicConfig, Loggers};
 use crate::group_coordinator::GroupCoordinator;
-use crate::group_coordinator::offsets_log::ReplicatedOffsets;
 use crate::group_coordinator::settings::Settings;
 use crate::listeners;
 use crate::metadata_cache::MetadataCache;
@@ -133,7 +133,10 @@ impl RunningBroker {
         let group_coordinator = GroupCoordinator::start(
             Settings::new(&config, offsets_partitions),
             clock,
-            Arc::new(ReplicatedOffsets(Arc::clone(&replica_manager))),
+            Arc::new(ReplicatedLog {
+                replica_manager: Arc::clone(&replica_manager),
+                topic: GROUP_METADATA_TOPIC,
+            }),
         );
         replica_manager.set_listener(Arc::clone(&group_coordinator) as _);
 

@@ -7,21 +7,23 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use ottla_coordinator_runtime::{
-    Action, Append, AppendResult, DeadlineQueue, Durability, Now, RequestId, TransactionOutcome,
+    Action, Append, AppendResult, Durability, Now, RequestId, TransactionOutcome,
 };
 use ottla_group_coordinator::{Event, GroupAction, GroupCoordinatorShard, Request, Response};
 use ottla_model::ids::GROUP_METADATA_TOPIC;
 use ottla_model::java_hash::coordinator_partition;
-use ottla_model::{ErrorCode, Instant, LeaderEpoch, ProducerId, TopicPartition};
+use ottla_model::{ErrorCode, LeaderEpoch, ProducerId, TopicPartition};
+use ottla_storage::VerificationGuard;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::leadership::News;
 use super::loading;
-use super::offsets_log::{OffsetsLog, build_batch};
 use super::settings::Settings;
 use crate::clock::Clock;
+use crate::coordinator_log::{CoordinatorLog, build_batch};
+use crate::coordinator_timer::CoordinatorTimer;
 use crate::replica_manager::LeadershipListener;
 
 /// The group coordinator of this broker.
@@ -29,26 +31,20 @@ pub struct GroupCoordinator {
     this: Weak<Self>,
     settings: Settings,
     clock: Clock,
-    log: Arc<dyn OffsetsLog>,
+    log: Arc<dyn CoordinatorLog>,
     slots: Vec<Mutex<Slot>>,
     next_request: AtomicU64,
-    timer: Arc<Timer>,
+    timer: Arc<CoordinatorTimer>,
     news: mpsc::UnboundedSender<News>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-}
-
-/// Each shard's next deadline, by partition.
-#[derive(Default)]
-struct Timer {
-    deadlines: Mutex<DeadlineQueue<i32>>,
-    /// Told when the next deadline is earlier than it was.
-    earlier: Notify,
 }
 
 /// A shard and who waits for its answers.
 struct Slot {
     shard: GroupCoordinatorShard,
     waiting: HashMap<RequestId, oneshot::Sender<Response>>,
+    /// Borne by the transactional batch of the change under way.
+    guard: VerificationGuard,
 }
 
 impl std::fmt::Debug for GroupCoordinator {
@@ -61,13 +57,14 @@ impl std::fmt::Debug for GroupCoordinator {
 
 impl GroupCoordinator {
     /// Starts the coordinator, which leads nothing yet. Must be called within a tokio runtime.
-    pub(crate) fn start(settings: Settings, clock: Clock, log: Arc<dyn OffsetsLog>) -> Arc<Self> {
+    pub(crate) fn start(settings: Settings, clock: Clock, log: Arc<dyn CoordinatorLog>) -> Arc<Self> {
         let group_config = Arc::new(settings.group.clone());
         let slots = (0..settings.partition_count)
             .map(|_| {
                 Mutex::new(Slot {
                     shard: GroupCoordinatorShard::new(Arc::clone(&group_config)),
                     waiting: HashMap::new(),
+                    guard: VerificationGuard::NONE,
                 })
             })
             .collect();
@@ -152,14 +149,37 @@ impl GroupCoordinator {
 
     /// Gives a request to its shard and waits for the answer; `None` if it will never come.
     pub(super) async fn request(&self, group_id: &str, request: Request) -> Option<Response> {
+        self.verified_request(group_id, request, VerificationGuard::NONE)
+            .await
+    }
+
+    /// The same for a request whose transaction was verified.
+    pub(super) async fn verified_request(
+        &self,
+        group_id: &str,
+        request: Request,
+        guard: VerificationGuard,
+    ) -> Option<Response> {
         let id = RequestId(self.next_request.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
         self.change(self.partition_for(group_id), |slot, now, actions| {
             slot.waiting.insert(id, answer);
+            slot.guard = guard;
             slot.shard
                 .handle(now, Event::Request { id, request }, actions);
         });
         answered.await.ok()
+    }
+
+    /// Passes the gate for a transactional commit, whose transaction is to be verified next.
+    pub(crate) fn begin_transactional_commit(
+        &self,
+        group_id: &Arc<str>,
+    ) -> Result<(), ErrorCode> {
+        self.change(self.partition_for(group_id), |slot, now, _| {
+            slot.shard.begin_transactional_commit(now, group_id)
+        })
+        .unwrap_or(Err(ErrorCode::NotCoordinator))
     }
 
     fn event(&self, partition: i32, event: Event) {
@@ -188,7 +208,9 @@ impl GroupCoordinator {
                             let _gone = answer.send(response);
                         }
                     }
-                    Action::Append(append) => results.extend(self.append(partition, &append)),
+                    Action::Append(append) => {
+                        results.extend(self.append(partition, &append, slot.guard));
+                    },
                 }
             }
             let Some(event) = results.pop_front() else {
@@ -196,12 +218,18 @@ impl GroupCoordinator {
             };
             slot.shard.handle(self.now(), event, &mut actions);
         }
+        slot.guard = VerificationGuard::NONE;
         self.timer.set(partition, slot.shard.next_deadline());
         Some(result)
     }
 
     /// Appends; the result if it is there at once, else it comes as an event of its own.
-    fn append(&self, partition: i32, append: &Append) -> Option<Event> {
+    fn append(
+        &self,
+        partition: i32,
+        append: &Append,
+        guard: VerificationGuard,
+    ) -> Option<Event> {
         let token = append.token;
         let done = move |result: AppendResult| Event::AppendDone { token, result };
         let batch = match build_batch(append, self.settings.compression) {
@@ -216,7 +244,10 @@ impl GroupCoordinator {
             Durability::Local => 0,
         };
         let timeout = self.settings.commit_timeout;
-        let mut pending = self.log.append(partition, required_acks, timeout, batch);
+        let guard = if append.transactional { guard } else { VerificationGuard::NONE };
+        let mut pending = self
+            .log
+            .append(partition, required_acks, timeout, guard, batch);
         // The first poll appends, here under the shard's lock.
         let mut context = Context::from_waker(Waker::noop());
         match Pin::new(&mut pending).poll(&mut context) {
@@ -292,33 +323,6 @@ impl LeadershipListener for GroupCoordinator {
     }
 }
 
-impl Timer {
-    fn set(&self, partition: i32, next: Option<Instant>) {
-        let mut deadlines = self.deadlines.lock();
-        if deadlines.deadline_of(&partition) == next {
-            return;
-        }
-        let before = deadlines.next_deadline();
-        match next {
-            Some(at) => deadlines.schedule(partition, at),
-            None => _ = deadlines.cancel(&partition),
-        }
-        let is_earlier = match (deadlines.next_deadline(), before) {
-            (Some(after), Some(before)) => after < before,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        if is_earlier {
-            self.earlier.notify_one();
-        }
-    }
-
-    fn take_due(&self, now: Instant) -> Vec<i32> {
-        let mut deadlines = self.deadlines.lock();
-        std::iter::from_fn(|| deadlines.pop_due(now)).collect()
-    }
-}
-
 impl Drop for GroupCoordinator {
     fn drop(&mut self) {
         for task in self.tasks.get_mut().drain(..) {
@@ -356,7 +360,11 @@ async fn follow_news(this: Weak<GroupCoordinator>, mut queue: mpsc::UnboundedRec
     }
 }
 
-async fn keep_deadlines(this: Weak<GroupCoordinator>, timer: Arc<Timer>, clock: Clock) {
+async fn keep_deadlines(
+    this: Weak<GroupCoordinator>,
+    timer: Arc<CoordinatorTimer>,
+    clock: Clock,
+) {
     loop {
         for partition in timer.take_due(clock.now()) {
             let Some(coordinator) = this.upgrade() else {
@@ -364,15 +372,7 @@ async fn keep_deadlines(this: Weak<GroupCoordinator>, timer: Arc<Timer>, clock: 
             };
             coordinator.event(partition, Event::DeadlinesDue);
         }
-        let next = timer.deadlines.lock().next_deadline();
-        let earlier = timer.earlier.notified();
-        match next {
-            Some(at) => tokio::select! {
-                () = tokio::time::sleep_until(clock.tokio_deadline(at)) => {}
-                () = earlier => {}
-            },
-            None => earlier.await,
-        }
+        timer.wait(clock).await;
     }
 }
 

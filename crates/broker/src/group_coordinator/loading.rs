@@ -9,7 +9,7 @@ use ottla_record::{
     records::DECOMPRESSED_SIZE_MAX,
 };
 
-use super::offsets_log::{OffsetsLog, ReadBackError};
+use crate::coordinator_log::{CoordinatorLog, ReadBackError};
 
 /// Why a partition was not read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub(crate) enum LoadError {
 /// # Errors
 /// What stopped it; the loader has what came before.
 pub(crate) fn load(
-    log: &dyn OffsetsLog,
+    log: &dyn CoordinatorLog,
     partition: i32,
     buffer_size: usize,
     loader: &mut Loader,

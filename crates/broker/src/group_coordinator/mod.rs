@@ -8,12 +8,11 @@
 //! Kafka's one `group-metadata-manager` thread, so that whoever brings it never waits for a shard.
 //!
 //! Read in this order: `requests` (what handlers call), `driver`, [`leadership`], [`loading`],
-//! [`offsets_log`], [`settings`].
+//! `coordinator_log`, [`settings`].
 
 mod driver;
 pub(crate) mod leadership;
 pub(crate) mod loading;
-pub(crate) mod offsets_log;
 mod requests;
 pub(crate) mod settings;
 

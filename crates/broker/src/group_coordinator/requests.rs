@@ -5,9 +5,10 @@ use std::sync::Arc;
 use ottla_group_coordinator::{
     FetchedOffset, Gauges, GroupDescription, GroupFilter, GroupOverview, JoinGroupRequest,
     JoinGroupResponse, LeaveGroupRequest, LeaveGroupResponse, OffsetCommitRequest, Request,
-    Response, Stats, Status, SyncGroupRequest, SyncGroupResponse,
+    Response, Stats, Status, SyncGroupRequest, SyncGroupResponse, TxnOffsetCommitRequest,
 };
 use ottla_model::{ErrorCode, TopicPartition};
+use ottla_storage::VerificationGuard;
 
 use super::GroupCoordinator;
 
@@ -82,6 +83,28 @@ impl GroupCoordinator {
             .collect();
         match self
             .request(&group_id, Request::OffsetCommit(request))
+            .await
+        {
+            Some(Response::OffsetCommit(answers)) => answers,
+            _ => partitions
+                .into_iter()
+                .map(|partition| (partition, GONE))
+                .collect(),
+        }
+    }
+
+    /// TxnOffsetCommit, after its transaction was verified; answered when it is replicated.
+    pub(crate) async fn commit_transactional_offsets(
+        &self,
+        request: TxnOffsetCommitRequest,
+        guard: VerificationGuard,
+    ) -> Vec<(TopicPartition, ErrorCode)> {
+        let group_id = Arc::clone(&request.commit.group_id);
+        let offsets = &request.commit.offsets;
+        let partitions: Vec<TopicPartition> =
+            offsets.iter().map(|(partition, _)| partition.clone()).collect();
+        match self
+            .verified_request(&group_id, Request::TxnOffsetCommit(request), guard)
             .await
         {
             Some(Response::OffsetCommit(answers)) => answers,

@@ -12,13 +12,14 @@ use ottla_group_coordinator::{
 use ottla_model::ids::GROUP_METADATA_TOPIC;
 use ottla_model::{ErrorCode, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use ottla_record::{BatchView, Compression};
+use ottla_storage::VerificationGuard;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::GroupCoordinator;
-use super::offsets_log::{OffsetsLog, PendingAppend, ReadBackError};
 use super::settings::Settings;
 use crate::clock::Clock;
+use crate::coordinator_log::{CoordinatorLog, PendingAppend, ReadBackError};
 use crate::replica_manager::LeadershipListener;
 
 /// One partition's log, whose appends are acknowledged when the gate opens.
@@ -45,12 +46,13 @@ impl MemoryLog {
 /// What the driver holds of the log.
 struct Handle(Arc<MemoryLog>);
 
-impl OffsetsLog for Handle {
+impl CoordinatorLog for Handle {
     fn append(
         &self,
         _partition: i32,
         required_acks: i16,
         _timeout: Duration,
+        _guard: VerificationGuard,
         batch: Bytes,
     ) -> PendingAppend {
         let log = Arc::clone(&self.0);

@@ -15,8 +15,9 @@ use ottla_protocol::produce::{
 };
 use ottla_record::{AppendOrigin, BatchIterator, BatchView, CompressionType, Magic};
 use ottla_replication::partition::Required;
+use ottla_storage::VerificationGuard;
 
-use super::current_leader;
+use super::{current_leader, wire};
 use crate::broker::Broker;
 use crate::replica_manager::{AppendEntry, AppendOutcome};
 
@@ -39,7 +40,7 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
     };
     let acks = request.acks;
     let topics = match whole_request_error(&request) {
-        Some(error) => refuse(&request, error),
+        Some((error, message)) => refuse(&request, error, message.as_deref()),
         None => append(broker, context, request).await,
     };
     if acks == 0 {
@@ -57,30 +58,35 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
 
 /// Errors of a request as a whole: its first batches tell whether it is transactional, which
 /// needs a transactional id.
-fn whole_request_error(request: &ProduceRequest) -> Option<ErrorCode> {
+/// The second value is a message that says more than the error's own.
+fn whole_request_error(request: &ProduceRequest) -> Option<(ErrorCode, Option<String>)> {
     for partition in request.topics.iter().flat_map(|topic| &topic.partitions) {
         let Some(records) = &partition.records else {
             continue;
         };
         match BatchIterator::new(records).next() {
             Some(Ok(batch)) if batch.is_transactional() && request.transactional_id.is_none() => {
-                return Some(ErrorCode::TransactionalIdAuthorizationFailed);
+                return Some((ErrorCode::TransactionalIdAuthorizationFailed, None));
             }
-            Some(Err(error)) => return Some(error.error_code()),
+            Some(Err(error)) => return Some((error.error_code(), Some(error.to_string()))),
             Some(Ok(_)) | None => {}
         }
     }
     None
 }
 
-fn refuse(request: &ProduceRequest, error: ErrorCode) -> Vec<ProduceTopicResponse> {
+fn refuse(
+    request: &ProduceRequest,
+    error: ErrorCode,
+    message: Option<&str>,
+) -> Vec<ProduceTopicResponse> {
     let topics = request.topics.iter().map(|topic| ProduceTopicResponse {
         name: topic.name.clone(),
         partitions: topic
             .partitions
             .iter()
             .map(|partition| ProducePartitionResponse {
-                error_message: Some(StrBytes::from_static_str(error.message())),
+                error_message: message.map(wire::text),
                 ..ProducePartitionResponse::error(partition.index, error)
             })
             .collect(),
@@ -123,7 +129,11 @@ async fn append(
             }
             if error.is_none() {
                 let hosted = broker.replica_manager.find_online(&topic.name, index);
-                entries.push(AppendEntry { hosted, records });
+                entries.push(AppendEntry {
+                    hosted,
+                    records,
+                    guard: VerificationGuard::NONE,
+                });
                 places.push((topics.len(), partitions.len()));
             }
             let answer = error.unwrap_or(ErrorCode::None);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ottla_model::{ErrorCode, Offset, Timestamp, TopicPartition};
+use ottla_model::{ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp, TopicPartition};
 use ottla_record::AppendOrigin;
 use ottla_replication::partition::Required;
 use ottla_storage::{AppendError, AppendInfo, VerificationGuard};
@@ -20,6 +20,8 @@ pub(crate) struct AppendEntry {
     pub(crate) hosted: Result<Arc<HostedPartition>, ErrorCode>,
     /// One or more batches.
     pub(crate) records: Bytes,
+    /// Of the verification of a transactional batch, if it had to be verified.
+    pub(crate) guard: VerificationGuard,
 }
 
 /// What became of one partition's records.
@@ -96,7 +98,11 @@ impl ReplicaManager {
             } else {
                 self.find_online(tp.topic.as_str(), tp.partition)
             };
-            lookups.push(AppendEntry { hosted, records });
+            lookups.push(AppendEntry {
+                hosted,
+                records,
+                guard: VerificationGuard::NONE,
+            });
             partitions.push(tp);
         }
         let outcomes = self.append(timeout, required, origin, lookups).await;
@@ -113,11 +119,16 @@ impl ReplicaManager {
     ) -> Vec<AppendOutcome> {
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut pending = Vec::new();
-        for (entry, AppendEntry { hosted, records }) in entries.into_iter().enumerate() {
+        for (entry, wanted) in entries.into_iter().enumerate() {
+            let AppendEntry {
+                hosted,
+                records,
+                guard,
+            } = wanted;
             let outcome = match hosted {
                 Err(error) => AppendOutcome::failed(error),
                 Ok(hosted) => {
-                    let (outcome, waits_for) = self.append_one(&hosted, required, origin, records);
+                    let (outcome, waits_for) = self.append_one(&hosted, required, origin, records, guard);
                     if let Some(required_offset) = waits_for {
                         pending.push(Pending {
                             entry,
@@ -145,6 +156,7 @@ impl ReplicaManager {
         required: Required,
         origin: AppendOrigin,
         records: Bytes,
+        guard: VerificationGuard,
     ) -> (AppendOutcome, Option<Offset>) {
         let bytes = records.len();
         let mut effects = Effects::default();
@@ -160,7 +172,7 @@ impl ReplicaManager {
                 Ok(leader_epoch) => leader_epoch,
                 Err(error) => return (refused(error, log.log_start_offset()), None),
             };
-            let (guard, wall) = (VerificationGuard::NONE, self.clock.wall());
+            let wall = self.clock.wall();
             match log.append_as_leader(records, leader_epoch, origin, guard, wall) {
                 Err(error) => Err((error, log.log_start_offset())),
                 Ok(info) => {
@@ -200,6 +212,30 @@ impl ReplicaManager {
                 (self.explain(hosted, &error, log_start_offset), None)
             }
         }
+    }
+
+    /// Begins to verify a producer's transaction on a partition that this broker leads: the guard
+    /// that the append has to bear, or [`VerificationGuard::NONE`] if its transaction is open.
+    ///
+    /// # Errors
+    /// Why the partition cannot be appended to.
+    pub(crate) fn start_verification(
+        &self,
+        hosted: &HostedPartition,
+        producer_id: ProducerId,
+        producer_epoch: ProducerEpoch,
+        base_sequence: i32,
+    ) -> Result<VerificationGuard, ErrorCode> {
+        let inner = hosted.lock();
+        let log = inner.log.as_ref().filter(|_| inner.partition.is_leader());
+        let mut log = log.ok_or(ErrorCode::NotLeaderOrFollower)?.lock();
+        let now = self.clock.wall();
+        Ok(log.maybe_start_transaction_verification(
+            producer_id,
+            base_sequence,
+            producer_epoch,
+            now,
+        ))
     }
 
     /// Kafka's words for a failed append. Errors that are the broker's own fault are logged.

@@ -1,4 +1,5 @@
-//! The partitions of `__consumer_offsets` as the driver needs them: appended to and read back.
+//! The partitions of `__consumer_offsets` and `__transaction_state` as their coordinators need them:
+//! appended to and read back.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,12 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_coordinator_runtime::{Append, AppendResult};
-use ottla_model::ids::GROUP_METADATA_TOPIC;
-use ottla_model::{ErrorCode, Offset, TopicPartition};
+use ottla_model::{ErrorCode, Offset};
 use ottla_record::{AppendOrigin, BuildError, Compression, RecordBatchBuilder};
-use ottla_storage::FetchIsolation;
+use ottla_replication::partition::Required;
+use ottla_storage::{FetchIsolation, VerificationGuard};
 
-use crate::replica_manager::ReplicaManager;
+use crate::replica_manager::{AppendEntry, ReplicaManager};
 
 /// An append that has been made and waits for its acknowledgement.
 pub(crate) type PendingAppend = Pin<Box<dyn Future<Output = AppendResult> + Send>>;
@@ -31,15 +32,17 @@ pub(crate) enum ReadBackError {
     File(#[from] std::io::Error),
 }
 
-/// Access to the offsets topic's partitions.
-pub(crate) trait OffsetsLog: Send + Sync + 'static {
+/// Access to the partitions of one internal topic.
+pub(crate) trait CoordinatorLog: Send + Sync + 'static {
     /// Appends one batch. The first poll appends, so that the order of first polls is the order in
-    /// the log; the future is ready when the acknowledgement is there.
+    /// the log; the future is ready when the acknowledgement is there. A transactional batch bears
+    /// the guard of its verification.
     fn append(
         &self,
         partition: i32,
         required_acks: i16,
         timeout: Duration,
+        guard: VerificationGuard,
         batch: Bytes,
     ) -> PendingAppend;
 
@@ -53,27 +56,39 @@ pub(crate) trait OffsetsLog: Send + Sync + 'static {
     ) -> Result<Bytes, ReadBackError>;
 }
 
-/// The partitions that the replica manager hosts.
-pub(crate) struct ReplicatedOffsets(pub(crate) Arc<ReplicaManager>);
+/// The partitions of a topic that the replica manager hosts.
+pub(crate) struct ReplicatedLog {
+    /// The host.
+    pub(crate) replica_manager: Arc<ReplicaManager>,
+    /// The internal topic.
+    pub(crate) topic: &'static str,
+}
 
-impl OffsetsLog for ReplicatedOffsets {
+impl CoordinatorLog for ReplicatedLog {
     fn append(
         &self,
         partition: i32,
         required_acks: i16,
         timeout: Duration,
+        guard: VerificationGuard,
         batch: Bytes,
     ) -> PendingAppend {
-        let replica_manager = Arc::clone(&self.0);
+        let (replica_manager, topic) = (Arc::clone(&self.replica_manager), self.topic);
         Box::pin(async move {
-            let entry = (TopicPartition::new(GROUP_METADATA_TOPIC, partition), batch);
+            let required =
+                Required::from_acks(required_acks).ok_or(ErrorCode::InvalidRequiredAcks)?;
+            let entry = AppendEntry {
+                hosted: replica_manager.find_online(topic, partition),
+                records: batch,
+                guard,
+            };
             let origin = AppendOrigin::Coordinator;
             let outcomes = replica_manager
-                .append_records(timeout, required_acks, true, origin, vec![entry])
+                .append(timeout, required, origin, vec![entry])
                 .await;
             match outcomes.into_iter().next() {
-                Some((_, outcome)) if outcome.error.is_none() => Ok(outcome.base_offset),
-                Some((_, outcome)) => Err(outcome.error),
+                Some(outcome) if outcome.error.is_none() => Ok(outcome.base_offset),
+                Some(outcome) => Err(outcome.error),
                 None => Err(ErrorCode::UnknownServerError),
             }
         })
@@ -86,8 +101,8 @@ impl OffsetsLog for ReplicatedOffsets {
         bytes_max: usize,
     ) -> Result<Bytes, ReadBackError> {
         let hosted = self
-            .0
-            .find_online(GROUP_METADATA_TOPIC, partition)
+            .replica_manager
+            .find_online(self.topic, partition)
             .map_err(ReadBackError::NoLog)?;
         let reader = hosted
             .view()
