@@ -446,15 +446,18 @@ impl<'a> Answer<'a> {
     fn partition(&mut self, asked: &Asked, result: ReadResult) -> FetchPartitionResponse {
         let version = self.context.header.api_version;
         let index = asked.target.partition;
-        if let Some(error) = self.conversion_error(asked) {
-            return FetchPartitionResponse::error(index, error);
+        if let Some(error) = asked
+            .refused
+            .or_else(|| self.conversion_error(asked, &result))
+        {
+            return unread(index, error);
         }
         let records = match result.records.map(part).transpose() {
             Ok(records) => records,
             Err(error) => {
                 tracing::error!(%error, target = ?asked.target, "records could not be read");
                 let code = for_version(version, ErrorCode::KafkaStorageError);
-                return FetchPartitionResponse::error(index, code);
+                return unread(index, code);
             }
         };
         let mut response = FetchPartitionResponse {
@@ -492,8 +495,8 @@ impl<'a> Answer<'a> {
     }
 
     /// Old clients do not understand what the log holds. Records are not converted down yet, so
-    /// consumers get what they get with `message.downconversion.enable=false`.
-    fn conversion_error(&self, asked: &Asked) -> Option<ErrorCode> {
+    /// clients below version 4 get none.
+    fn conversion_error(&self, asked: &Asked, result: &ReadResult) -> Option<ErrorCode> {
         let version = self.context.header.api_version;
         if version >= FIRST_WITH_ZSTD {
             return None;
@@ -509,7 +512,9 @@ impl<'a> Answer<'a> {
         if view.config.compression_type == CompressionType::Zstd {
             return Some(ErrorCode::UnsupportedCompressionType);
         }
-        (version < FIRST_WITH_MAGIC_2 && !self.is_follower).then_some(ErrorCode::UnsupportedVersion)
+        let is_forbidden = !self.is_follower && !view.config.message_downconversion_enable;
+        (version < FIRST_WITH_MAGIC_2 && (is_forbidden || result.size() > 0))
+            .then_some(ErrorCode::UnsupportedVersion)
     }
 
     fn into_response(self, session_id: i32) -> FetchResponse {
@@ -519,6 +524,15 @@ impl<'a> Answer<'a> {
             node_endpoints: self.endpoints.into_list(),
             ..FetchResponse::default()
         }
+    }
+}
+
+/// The answer for a partition that was not read (`FetchResponse.partitionResponse`): unlike one that
+/// was read in vain, it has a list of aborted transactions, an empty one.
+fn unread(index: i32, error: ErrorCode) -> FetchPartitionResponse {
+    FetchPartitionResponse {
+        aborted_transactions: Some(Vec::new()),
+        ..FetchPartitionResponse::error(index, error)
     }
 }
 
