@@ -73,10 +73,15 @@ async fn serve(configuration: Configuration, loggers: Loggers) -> anyhow::Result
 fn announce(broker: &RunningBroker, directories: &[PathBuf]) -> anyhow::Result<()> {
     let id = broker.id();
     info!("[KafkaServer id={id}] started (kafka.server.KafkaServer)");
-    let addresses: Vec<String> =
-        broker.addresses().iter().map(|(_, address)| address.to_string()).collect();
-    let directories: Vec<String> =
-        directories.iter().map(|path| path.display().to_string()).collect();
+    let addresses: Vec<String> = broker
+        .addresses()
+        .iter()
+        .map(|(_, address)| address.to_string())
+        .collect();
+    let directories: Vec<String> = directories
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     let first = addresses.first().map_or("", String::as_str);
     let mut out = stdout().lock();
     writeln!(
@@ -85,7 +90,10 @@ fn announce(broker: &RunningBroker, directories: &[PathBuf]) -> anyhow::Result<(
         addresses.join(", ")
     )?;
     writeln!(out, "data is in {}", directories.join(", "))?;
-    writeln!(out, "try: kcat -b {first} -L, or any kafka-*.sh --bootstrap-server {first}")?;
+    writeln!(
+        out,
+        "try: kcat -b {first} -L, or any kafka-*.sh --bootstrap-server {first}"
+    )?;
     Ok(out.flush()?)
 }
 

@@ -73,8 +73,10 @@ impl Background {
             config.replica_high_watermark_checkpoint_interval_ms,
             partitions(ReplicaManager::checkpoint_high_watermarks),
         );
-        background
-            .every(config.replica_lag_time_max_ms / 2, partitions(ReplicaManager::shrink_isrs));
+        background.every(
+            config.replica_lag_time_max_ms / 2,
+            partitions(ReplicaManager::shrink_isrs),
+        );
         let (now, later) = (Arc::new(Notify::new()), Arc::clone(log_manager));
         let wake = Arc::clone(&now);
         log_manager.set_waker(Box::new(move || wake.notify_one()));

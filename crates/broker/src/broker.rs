@@ -17,7 +17,7 @@ use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 
 /// The parts of a running broker.
-pub struct Broker {
+pub(crate) struct Broker {
     /// `broker.id`.
     pub(crate) id: BrokerId,
     /// The content of `/cluster/id`.
@@ -46,7 +46,9 @@ pub struct Broker {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -19,7 +19,10 @@ pub(crate) fn server_config(config: &BrokerConfig, apis: Arc<ApiTable>) -> Serve
         socket_receive_buffer_bytes: buffer(config.socket_receive_buffer_bytes),
         socket_listen_backlog_size: config.socket_listen_backlog_size,
         connections_max_idle: Duration::from_millis(
-            config.connections_max_idle_ms.try_into().unwrap_or(u64::MAX),
+            config
+                .connections_max_idle_ms
+                .try_into()
+                .unwrap_or(u64::MAX),
         ),
         max_connections: limit(config.max_connections),
         max_connections_per_ip: limit(config.max_connections_per_ip),
@@ -90,7 +93,9 @@ pub(crate) fn advertised(config: &BrokerConfig, bound: &[BoundListener]) -> Vec<
     let advertised = config.advertised_listeners().iter().cloned();
     advertised
         .map(|mut endpoint| {
-            let listener = bound.iter().find(|b| b.config().name.as_str() == endpoint.listener);
+            let listener = bound
+                .iter()
+                .find(|b| b.config().name.as_str() == endpoint.listener);
             if let Some(listener) = listener.filter(|_| endpoint.port == 0) {
                 endpoint.port = i32::from(listener.local_address().port());
             }
@@ -104,6 +109,13 @@ pub(crate) fn advertised(config: &BrokerConfig, bound: &[BoundListener]) -> Vec<
 
 /// The canonical name of this machine, as `InetAddress.getLocalHost` finds it.
 fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    if (name.as_str(), 0).to_socket_addrs().is_ok() { name } else { "localhost".to_owned() }
+    let name = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    if (name.as_str(), 0).to_socket_addrs().is_ok() {
+        name
+    } else {
+        "localhost".to_owned()
+    }
 }

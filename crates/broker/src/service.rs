@@ -33,7 +33,9 @@ impl Service for BrokerService {
 /// The APIs that are served, for the listeners and for ApiVersions.
 pub(crate) fn api_table() -> ApiTable {
     let mut keys = vec![
-        keys::PRODUCE, keys::FETCH, ApiVersionsRequest::KEY,
+        keys::PRODUCE,
+        keys::FETCH,
+        ApiVersionsRequest::KEY,
         EnvelopeRequest::KEY,
     ];
     keys.extend_from_slice(SERVED);

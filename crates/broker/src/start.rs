@@ -12,18 +12,18 @@ use ottla_coordination_embedded::{EmbeddedService, StoreError};
 use ottla_model::ids::GROUP_METADATA_TOPIC;
 use ottla_model::{BrokerEpoch, BrokerId, LiveBroker};
 use ottla_network::{BindError, ListenerName, Server};
+use ottla_storage::LogConfig;
 use ottla_storage::directory::RealDirectory;
 use ottla_storage::log_manager::{self, LogDirs, LogManager, LogManagerSettings};
-use ottla_storage::LogConfig;
 
 use crate::background::Background;
 use crate::broker::Broker;
 use crate::clock::{Clock, random_bytes, random_u64};
 use crate::configs::Configs;
-use crate::coordinator_log::ReplicatedLog;
 use crate::controller::{self, ControllerBlocks, ControllerHandle};
 use crate::coordination::startup::StartupError;
 use crate::coordination::{CoordinationHandle, Opener};
+use crate::coordinator_log::ReplicatedLog;
 use crate::dynamic_config::{Changed, DynamicConfig, Loggers};
 use crate::group_coordinator::GroupCoordinator;
 use crate::group_coordinator::settings::Settings;
@@ -71,7 +71,9 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// No id is configured, and none may be made.
-    #[error("broker.id is not set, no log directory has one, and broker.id.generation.enable is false")]
+    #[error(
+        "broker.id is not set, no log directory has one, and broker.id.generation.enable is false"
+    )]
     NoBrokerId,
     /// A part of the start panicked; it has said why.
     #[error("the start was interrupted: {0}")]
@@ -99,7 +101,11 @@ impl RunningBroker {
     /// Starts a broker; it accepts clients when this returns. Must be called within a tokio
     /// runtime.
     pub async fn start(options: StartOptions) -> Result<Self, StartError> {
-        let StartOptions { config, coordination_directory, loggers } = options;
+        let StartOptions {
+            config,
+            coordination_directory,
+            loggers,
+        } = options;
         let clock = Clock::start();
         let coordination = connect(&config, coordination_directory).await?;
         coordination.create_top_level_paths().await?;
@@ -117,8 +123,10 @@ impl RunningBroker {
         let apis = Arc::new(service::api_table());
         let server_config = listeners::server_config(&config, Arc::clone(&apis));
         let bound = listeners::bind(&config, &server_config)?;
-        let addresses =
-            bound.iter().map(|b| (b.config().name.clone(), b.local_address())).collect();
+        let addresses = bound
+            .iter()
+            .map(|b| (b.config().name.clone(), b.local_address()))
+            .collect();
         let endpoints = listeners::advertised(&config, &bound);
 
         let metadata_cache = Arc::new(MetadataCache::default());
@@ -140,14 +148,18 @@ impl RunningBroker {
         );
         replica_manager.set_listener(Arc::clone(&group_coordinator) as _);
 
-        coordination.check_endpoints_are_free(id, &endpoints).await?;
+        coordination
+            .check_endpoints_are_free(id, &endpoints)
+            .await?;
         let mut own = LiveBroker {
             id,
             epoch: BrokerEpoch::NONE,
             endpoints,
             rack: config.broker_rack.clone(),
         };
-        own.epoch = coordination.register_broker(id, &registration(&own, clock)).await?;
+        own.epoch = coordination
+            .register_broker(id, &registration(&own, clock))
+            .await?;
         replica_manager.set_broker_epoch(own.epoch);
         let controller = ControllerHandle::start(controller::Start {
             configs: Arc::clone(&configs),
@@ -188,12 +200,23 @@ impl RunningBroker {
             dynamic_config,
         });
         let deadline = tokio::time::Instant::now() + FIRST_METADATA;
-        if !broker.metadata_cache.wait_until(deadline, |cluster| cluster.is_alive(id)).await {
+        if !broker
+            .metadata_cache
+            .wait_until(deadline, |cluster| cluster.is_alive(id))
+            .await
+        {
             tracing::warn!("the controller has not described the cluster yet");
         }
         let service = Arc::new(BrokerService(Arc::clone(&broker)));
         let server = Server::start(bound, server_config, service);
-        Ok(Self { broker, server, addresses, log_manager, background, followers })
+        Ok(Self {
+            broker,
+            server,
+            addresses,
+            log_manager,
+            background,
+            followers,
+        })
     }
 
     /// The broker's id.
@@ -214,7 +237,9 @@ impl RunningBroker {
     /// Stops in order: no new requests, no changes, then the logs, which are marked clean, and the
     /// session last.
     pub async fn shut_down(self) {
-        self.followers.iter().for_each(tokio::task::JoinHandle::abort);
+        self.followers
+            .iter()
+            .for_each(tokio::task::JoinHandle::abort);
         self.server.shutdown(SHUTDOWN_GRACE).await;
         self.broker.group_coordinator.shut_down();
         drop(self.background);
@@ -256,7 +281,9 @@ async fn identify(
     let id = match configured.or_else(|| log_dirs.broker_id()) {
         Some(id) => id,
         None if config.broker_id_generation_enable => {
-            coordination.generate_broker_id(config.reserved_broker_max_id).await?
+            coordination
+                .generate_broker_id(config.reserved_broker_max_id)
+                .await?
         }
         None => return Err(StartError::NoBrokerId),
     };
@@ -282,7 +309,9 @@ async fn load_logs(
     let configs = Arc::clone(configs);
     let load = move || {
         let config_of = |topic: &_| -> Arc<LogConfig> {
-            Arc::new(LogConfig::from(&*configs.topic(AsRef::<str>::as_ref(topic))))
+            Arc::new(LogConfig::from(
+                &*configs.topic(AsRef::<str>::as_ref(topic)),
+            ))
         };
         LogManager::load(log_dirs, settings, &config_of, clock.wall())
     };

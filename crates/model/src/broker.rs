@@ -31,9 +31,14 @@ impl SecurityProtocol {
 
     /// The protocol of a number.
     pub fn from_id(id: i16) -> Option<Self> {
-        [Self::Plaintext, Self::Ssl, Self::SaslPlaintext, Self::SaslSsl]
-            .into_iter()
-            .find(|protocol| protocol.id() == id)
+        [
+            Self::Plaintext,
+            Self::Ssl,
+            Self::SaslPlaintext,
+            Self::SaslSsl,
+        ]
+        .into_iter()
+        .find(|protocol| protocol.id() == id)
     }
 
     /// Kafka's name of the protocol.
@@ -62,10 +67,15 @@ impl FromStr for SecurityProtocol {
     type Err = UnknownSecurityProtocol;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        [Self::Plaintext, Self::Ssl, Self::SaslPlaintext, Self::SaslSsl]
-            .into_iter()
-            .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
-            .ok_or_else(|| UnknownSecurityProtocol(name.to_owned()))
+        [
+            Self::Plaintext,
+            Self::Ssl,
+            Self::SaslPlaintext,
+            Self::SaslSsl,
+        ]
+        .into_iter()
+        .find(|protocol| protocol.name().eq_ignore_ascii_case(name))
+        .ok_or_else(|| UnknownSecurityProtocol(name.to_owned()))
     }
 }
 
@@ -98,6 +108,8 @@ pub struct LiveBroker {
 impl LiveBroker {
     /// Its endpoint on a listener.
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
-        self.endpoints.iter().find(|endpoint| endpoint.listener == listener)
+        self.endpoints
+            .iter()
+            .find(|endpoint| endpoint.listener == listener)
     }
 }

@@ -135,7 +135,10 @@ impl TopicName {
 
     /// Whether this is one of Kafka's own two topics.
     pub fn is_internal(&self) -> bool {
-        matches!(self.as_str(), GROUP_METADATA_TOPIC | TRANSACTION_STATE_TOPIC)
+        matches!(
+            self.as_str(),
+            GROUP_METADATA_TOPIC | TRANSACTION_STATE_TOPIC
+        )
     }
 }
 
@@ -187,7 +190,10 @@ pub struct TopicPartition {
 impl TopicPartition {
     /// Names a partition.
     pub fn new(topic: impl Into<TopicName>, partition: i32) -> Self {
-        Self { topic: topic.into(), partition }
+        Self {
+            topic: topic.into(),
+            partition,
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 /// Java's hash of a string: over UTF-16 code units, wrapping at 32 bits.
 pub fn java_hash_code(text: &str) -> i32 {
-    text.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)))
+    text.encode_utf16().fold(0_i32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+    })
 }
 
 /// `Utils.abs`: the absolute value, and 0 for the smallest integer.
@@ -13,7 +15,10 @@ pub fn kafka_abs(value: i32) -> i32 {
 /// The partition of an internal topic that coordinates a group or transactional id.
 /// `partition_count` must be positive.
 pub fn coordinator_partition(id: &str, partition_count: i32) -> i32 {
-    assert!(partition_count > 0, "an internal topic has at least one partition");
+    assert!(
+        partition_count > 0,
+        "an internal topic has at least one partition"
+    );
     kafka_abs(java_hash_code(id)) % partition_count
 }
 

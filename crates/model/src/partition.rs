@@ -66,7 +66,10 @@ pub struct ReplicaAssignment {
 impl ReplicaAssignment {
     /// An assignment that is not being changed.
     pub fn of(replicas: impl IntoIterator<Item = BrokerId>) -> Self {
-        Self { replicas: replicas.into_iter().collect(), ..Self::default() }
+        Self {
+            replicas: replicas.into_iter().collect(),
+            ..Self::default()
+        }
     }
 
     /// Whether a reassignment runs.
@@ -76,12 +79,20 @@ impl ReplicaAssignment {
 
     /// The replicas before the reassignment.
     pub fn origin_replicas(&self) -> Vec<BrokerId> {
-        self.replicas.iter().copied().filter(|r| !self.adding.contains(r)).collect()
+        self.replicas
+            .iter()
+            .copied()
+            .filter(|r| !self.adding.contains(r))
+            .collect()
     }
 
     /// The replicas after the reassignment.
     pub fn target_replicas(&self) -> Vec<BrokerId> {
-        self.replicas.iter().copied().filter(|r| !self.removing.contains(r)).collect()
+        self.replicas
+            .iter()
+            .copied()
+            .filter(|r| !self.removing.contains(r))
+            .collect()
     }
 
     /// The assignment while moving to `target`: the target, then the origin replicas that it lacks.
@@ -91,8 +102,16 @@ impl ReplicaAssignment {
         let mut replicas = target.to_vec();
         replicas.extend(origin.iter().filter(|r| !target.contains(r)));
         Self {
-            adding: replicas.iter().copied().filter(|r| !origin.contains(r)).collect(),
-            removing: replicas.iter().copied().filter(|r| !target.contains(r)).collect(),
+            adding: replicas
+                .iter()
+                .copied()
+                .filter(|r| !origin.contains(r))
+                .collect(),
+            removing: replicas
+                .iter()
+                .copied()
+                .filter(|r| !target.contains(r))
+                .collect(),
             replicas,
         }
     }
