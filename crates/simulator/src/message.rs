@@ -1,0 +1,246 @@
+//! What travels between the nodes: values, as the deciding crates speak them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ottla_controller::{Answer, ApiRequest};
+use ottla_coordination::{RequestId, WatchEvent};
+use ottla_model::control::{ControlRequest, ControlResponse};
+use ottla_model::{
+    BrokerEpoch, BrokerId, ErrorCode, LeaderAndIsr, LeaderEpoch, Offset, TopicPartition,
+};
+use ottla_replication::fetcher::{EpochQuery, PlannedFetch};
+use ottla_replication::partition::{EpochEndOffset, Required};
+
+/// Names a call, once and for all.
+pub(crate) type CallId = u64;
+
+/// Who calls.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Node {
+    Broker(BrokerId),
+    Client(u32),
+}
+
+/// A connection of its own between two nodes: requests on one are in order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Lane {
+    /// The controller's orders.
+    Control,
+    /// A follower's fetches.
+    Replication,
+    /// A broker's wishes to the controller.
+    ToController,
+    /// Everything that clients ask.
+    Client,
+}
+
+#[derive(Clone)]
+pub(crate) enum Request {
+    Control(Arc<ControlRequest>),
+    Fetch(FetchRequest),
+    /// Latest and earliest offset, as a follower asks.
+    ListOffsets {
+        partition: TopicPartition,
+        current_leader_epoch: LeaderEpoch,
+    },
+    EpochEnds(Vec<EpochQuery>),
+    Controller(ApiRequest),
+    Produce {
+        partition: TopicPartition,
+        required: Required,
+        records: Bytes,
+    },
+    Consume {
+        partition: TopicPartition,
+        fetch_offset: Offset,
+    },
+    Metadata {
+        partition: TopicPartition,
+    },
+}
+
+#[derive(Clone)]
+pub(crate) struct FetchRequest {
+    pub(crate) follower: BrokerId,
+    pub(crate) broker_epoch: BrokerEpoch,
+    pub(crate) partitions: Vec<FollowerPosition>,
+}
+
+#[derive(Clone)]
+pub(crate) struct FollowerPosition {
+    pub(crate) fetch: PlannedFetch,
+    pub(crate) log_start_offset: Offset,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Response {
+    Control(ControlResponse),
+    Fetch(Vec<Fetched>),
+    /// Latest and earliest.
+    ListOffsets(Result<(Offset, Offset), ErrorCode>),
+    EpochEnds(Vec<Result<EpochEndOffset, ErrorCode>>),
+    Controller(Answer),
+    Produce {
+        error: ErrorCode,
+        base_offset: Offset,
+        /// Of the broker that answers, for the checker: −1 if it does not lead.
+        leader_epoch: LeaderEpoch,
+    },
+    Consume(Fetched),
+    Metadata {
+        leader: Option<BrokerId>,
+    },
+}
+
+/// One partition of the answer to a fetch.
+#[derive(Clone)]
+pub(crate) struct Fetched {
+    pub(crate) error: ErrorCode,
+    pub(crate) high_watermark: Offset,
+    pub(crate) log_start_offset: Offset,
+    pub(crate) diverging_epoch: Option<EpochEndOffset>,
+    pub(crate) records: Bytes,
+}
+
+impl Fetched {
+    pub(crate) fn failed(error: ErrorCode) -> Self {
+        Self {
+            error,
+            high_watermark: -1,
+            log_start_offset: -1,
+            diverging_epoch: None,
+            records: Bytes::new(),
+        }
+    }
+}
+
+/// What a broker wants done.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Call {
+        id: CallId,
+        to: BrokerId,
+        lane: Lane,
+        request: Request,
+    },
+    Reply {
+        call: CallId,
+        response: Response,
+    },
+    Coordinate {
+        session: i64,
+        id: RequestId,
+        request: ottla_coordination::Request,
+    },
+    /// The session has expired: open another one as soon as possible.
+    OpenSession,
+}
+
+/// What the coordination service sends to a session's owner.
+#[derive(Clone, Debug)]
+pub(crate) enum FromEnsemble {
+    Event(ottla_coordination::Event),
+    Opened(i64),
+}
+
+impl From<WatchEvent> for FromEnsemble {
+    fn from(watch: WatchEvent) -> Self {
+        Self::Event(ottla_coordination::Event::Watch(watch))
+    }
+}
+
+// Short forms for the trace.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Control(request) => write_order(f, request),
+            Self::Fetch(request) => {
+                write!(f, "fetch")?;
+                request.partitions.iter().try_for_each(|position| {
+                    let fetch = &position.fetch;
+                    write!(
+                        f,
+                        " {}@{} epoch {} last {:?}",
+                        fetch.partition,
+                        fetch.fetch_offset,
+                        fetch.current_leader_epoch,
+                        fetch.last_fetched_epoch
+                    )
+                })
+            }
+            Self::ListOffsets {
+                partition,
+                current_leader_epoch,
+            } => write!(f, "offsets of {partition} epoch {current_leader_epoch}"),
+            Self::EpochEnds(queries) => write!(f, "ends of {queries:?}"),
+            Self::Controller(request) => request.fmt(f),
+            Self::Produce {
+                partition,
+                required,
+                records,
+            } => write!(
+                f,
+                "produce {partition} {required:?} {} bytes",
+                records.len()
+            ),
+            Self::Consume {
+                partition,
+                fetch_offset,
+            } => write!(f, "consume {partition}@{fetch_offset}"),
+            Self::Metadata { partition } => write!(f, "metadata of {partition}"),
+        }
+    }
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.error.is_none() {
+            return write!(f, "{:?}", self.error);
+        }
+        write!(f, "{} bytes hw {}", self.records.len(), self.high_watermark)?;
+        match self.diverging_epoch {
+            Some(end) => write!(f, " diverging {end:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_order(f: &mut fmt::Formatter<'_>, order: &ControlRequest) -> fmt::Result {
+    match order {
+        ControlRequest::LeaderAndIsr(request) => {
+            write!(f, "LISR cEp {}", request.header.controller_epoch)?;
+            request.partitions.iter().try_for_each(|partition| {
+                write!(f, " {}(", partition.topic_partition)?;
+                write_state(f, &partition.state)?;
+                write!(f, " AR {:?})", partition.assignment.replicas)
+            })
+        }
+        ControlRequest::UpdateMetadata(request) => {
+            write!(f, "UMR cEp {}", request.header.controller_epoch)?;
+            let live: Vec<_> = request.live_brokers.iter().map(|b| b.id).collect();
+            write!(f, " live {live:?}")?;
+            request.partitions.iter().try_for_each(|partition| {
+                write!(f, " {}(", partition.topic_partition)?;
+                write_state(f, &partition.state)?;
+                write!(f, ")")
+            })
+        }
+        ControlRequest::StopReplica(request) => {
+            write!(f, "STOP cEp {}", request.header.controller_epoch)?;
+            request.partitions.iter().try_for_each(|partition| {
+                let (tp, epoch) = (&partition.topic_partition, partition.leader_epoch);
+                write!(f, " {tp}(lEp {epoch} delete {})", partition.delete)
+            })
+        }
+    }
+}
+
+fn write_state(f: &mut fmt::Formatter<'_>, state: &LeaderAndIsr) -> fmt::Result {
+    write!(
+        f,
+        "leader {} ISR {:?} lEp {} pEp {}",
+        state.leader, state.isr, state.leader_epoch, state.partition_epoch
+    )
+}
