@@ -158,3 +158,36 @@ fn api_versions(
     let response = handlers::api_versions::handle(apis, context, &request);
     Ok(encode_response(&header, &response).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the README lists: name, key and versions of each API, one after the other.
+    fn list() -> String {
+        let apis = api_table();
+        let lines: Vec<String> = apis
+            .advertised()
+            .map(|api| {
+                let versions = if api.min_version == api.max_version {
+                    api.max_version.to_string()
+                } else {
+                    format!("{}–{}", api.min_version, api.max_version)
+                };
+                format!("{} {versions}", api.name)
+            })
+            .collect();
+        lines.join(", ")
+    }
+
+    #[test]
+    fn the_readme_lists_the_apis_that_are_served() {
+        let readme = include_str!("../../../README.md");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let expected = words(&list());
+        assert!(
+            words(readme).contains(&expected),
+            "the README must say:\n{expected}"
+        );
+    }
+}
