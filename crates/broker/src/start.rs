@@ -146,6 +146,7 @@ impl RunningBroker {
                 topic: GROUP_METADATA_TOPIC,
             }),
         );
+        replica_manager.set_dynamic_config(Arc::clone(&dynamic_config));
         replica_manager.set_listener(Arc::clone(&group_coordinator) as _);
 
         coordination

@@ -139,6 +139,14 @@ impl DynamicConfig {
         Ok(())
     }
 
+    /// Applies what is stored for a topic: before its first log is made here.
+    ///
+    /// # Errors
+    /// Reading failed. Values that cannot be used are logged and left out.
+    pub async fn load_topic(&self, topic: &TopicName) -> Result<(), StartupError> {
+        self.apply(&ConfigEntity::Topic(topic.clone())).await
+    }
+
     /// The dynamic values that this broker runs with.
     pub(crate) fn in_force(&self) -> DynamicValues {
         self.in_force.lock().clone()

@@ -30,6 +30,18 @@ impl ReplicaManager {
         self: &Arc<Self>,
         request: LeaderAndIsrRequest,
     ) -> LeaderAndIsrResponse {
+        if let Err(error) = self.load_configs_of_new_topics(&request).await {
+            tracing::error!(%error, "state changes are skipped: no configuration of new topics");
+            let error = ErrorCode::UnknownServerError;
+            let partitions = request
+                .partitions
+                .iter()
+                .map(|p| (p.topic_partition.clone(), error));
+            return LeaderAndIsrResponse {
+                error: ErrorCode::None,
+                partitions: partitions.collect(),
+            };
+        }
         let this = Arc::clone(self);
         self.run_aside(move || this.become_leader_or_follower_blocking(&request))
             .await
@@ -54,6 +66,7 @@ impl ReplicaManager {
             }
             self.metadata_cache.update(request)
         };
+        self.forget_configs_of_deleted(deleted.iter().map(|tp| tp.topic.clone()));
         if !deleted.is_empty()
             && let Some(listener) = self.listener()
         {

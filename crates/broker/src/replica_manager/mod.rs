@@ -14,6 +14,7 @@ mod fetch;
 mod hosted;
 mod isr;
 mod log_dirs;
+mod new_topics;
 mod offsets;
 mod sessions;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::configs::Configs;
+use crate::dynamic_config::DynamicConfig;
 use crate::metadata_cache::MetadataCache;
 
 pub(crate) use append::AppendEntry;
@@ -76,6 +78,7 @@ pub struct ReplicaManager {
     /// The replica state lock: commands run one at a time.
     control: Mutex<ControlFence>,
     listener: OnceLock<Arc<dyn LeadershipListener>>,
+    dynamic_config: OnceLock<Arc<DynamicConfig>>,
     isr_manager: Mutex<IsrManager>,
     /// Notified when a change of in-sync replicas waits to be sent.
     isr_proposed: Notify,
@@ -120,12 +123,23 @@ impl ReplicaManager {
             table: ArcSwap::default(),
             control: Mutex::default(),
             listener: OnceLock::new(),
+            dynamic_config: OnceLock::new(),
             isr_manager: Mutex::default(),
             isr_proposed: Notify::new(),
             leader_quota: Mutex::new(ReplicationQuota::new(window_count, window)),
             checkpoints_started: AtomicBool::new(false),
             fetch_sessions: FetchSessions::new(slots),
         })
+    }
+
+    /// Sets where the configuration of new topics is read; once, before the first command. Without
+    /// it they have the broker's defaults.
+    pub fn set_dynamic_config(&self, dynamic_config: Arc<DynamicConfig>) {
+        // A second one would be a fault of the assembly.
+        assert!(
+            self.dynamic_config.set(dynamic_config).is_ok(),
+            "the source of configuration is set once"
+        );
     }
 
     /// Sets who is told of elections; once, before the first command.
