@@ -108,6 +108,18 @@ impl OffsetIndex {
         self.file.truncate(kept)
     }
 
+    /// Whether the last entry follows those before it. A file whose end was never written holds
+    /// zeros there.
+    pub fn is_sane(&self) -> io::Result<bool> {
+        self.file.view(|view| match view.len().checked_sub(2) {
+            Some(before) => {
+                let (before, last) = (self.entry(view, before), self.entry(view, before + 1));
+                before.offset < last.offset && before.position < last.position
+            }
+            None => true,
+        })
+    }
+
     /// Whether no entry can be added.
     pub fn is_full(&self) -> io::Result<bool> {
         Ok(self.file.len()? >= self.file.capacity()?)
@@ -189,6 +201,19 @@ mod tests {
         index.append(100 + i64::from(i32::MAX), 5).unwrap();
         assert!(index.is_full().unwrap());
         assert!(index.append(100 + i64::from(i32::MAX), 9).is_err());
+    }
+
+    #[test]
+    fn an_index_that_ends_in_zeros_is_not_sane() {
+        let (directory, index) = index(40);
+        index.append(101, 10).unwrap();
+        index.append(105, 20).unwrap();
+        assert!(index.is_sane().unwrap());
+        index.file().flush().unwrap();
+        let untrimmed = OffsetIndex::existing(Arc::clone(&directory), 100);
+        assert!(!untrimmed.is_sane().unwrap());
+        index.file().trim().unwrap();
+        assert!(OffsetIndex::existing(directory, 100).is_sane().unwrap());
     }
 
     #[test]

@@ -108,6 +108,18 @@ impl TimeIndex {
         self.file.truncate(kept)
     }
 
+    /// Whether the last entry follows those before it. A file whose end was never written holds
+    /// zeros there.
+    pub fn is_sane(&self) -> io::Result<bool> {
+        self.file.view(|view| match view.len().checked_sub(2) {
+            Some(before) => {
+                let (before, last) = (self.entry(view, before), self.entry(view, before + 1));
+                before.timestamp < last.timestamp && before.offset <= last.offset
+            }
+            None => true,
+        })
+    }
+
     /// Whether only the closing entry can be added.
     pub fn is_full(&self) -> io::Result<bool> {
         Ok(self.file.len()? + 1 >= self.file.capacity()?)
@@ -172,5 +184,24 @@ mod tests {
         assert_eq!(index.lookup(Timestamp(999)).unwrap(), at(-1, 100));
         index.truncate_to(130).unwrap();
         assert_eq!(index.last().unwrap(), at(1000, 110));
+    }
+
+    #[test]
+    fn an_index_that_ends_in_zeros_is_not_sane() {
+        let directory = Arc::new(MemoryDirectory::new());
+        let directory = Arc::new(PartitionDirectory::new(directory, "/".into()));
+        let index = TimeIndex::create(Arc::clone(&directory), 100, 60).unwrap();
+        let untrimmed = || TimeIndex::existing(Arc::clone(&directory), 100);
+        assert!(!untrimmed().is_sane().unwrap(), "nothing but zeros");
+        for (timestamp, offset) in [(1000, 110), (2000, 120)] {
+            let entry = TimestampOffset {
+                timestamp: Timestamp(timestamp),
+                offset,
+            };
+            index.maybe_append(entry, false).unwrap();
+        }
+        assert!(index.is_sane().unwrap());
+        index.file().flush().unwrap();
+        assert!(!untrimmed().is_sane().unwrap());
     }
 }

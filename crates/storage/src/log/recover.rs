@@ -6,8 +6,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use ottla_model::{Offset, Timestamp, TopicPartition};
-use ottla_record::{AppendOrigin, BatchView, EndTransactionMarker, Magic};
+use ottla_model::{LeaderEpoch, Offset, Timestamp, TopicPartition};
+use ottla_record::{AppendOrigin, BatchHeader, BatchView, EndTransactionMarker, Magic};
 
 use super::append::marker_of;
 use super::load::OpenLog;
@@ -43,6 +43,19 @@ struct Scanned {
     damage: Option<Damage>,
 }
 
+impl Scanned {
+    fn damaged(position: u64, offset: Offset, reason: String) -> Self {
+        Self {
+            next_offset: offset,
+            damage: Some(Damage {
+                position,
+                offset,
+                reason,
+            }),
+        }
+    }
+}
+
 impl Recovery<'_> {
     /// Rebuilds segments whose indexes are missing or cannot be theirs.
     pub(super) fn rebuild_insane_indexes(
@@ -53,9 +66,8 @@ impl Recovery<'_> {
             let Some(segment) = self.segments.get(index).cloned() else {
                 break;
             };
-            let is_sane = segment
-                .transaction_index
-                .is_sane()
+            let is_sane = self
+                .has_sane_indexes(&segment)
                 .map_err(|error| self.io(error))?;
             let has_index = !without_index.contains(&segment.base_offset);
             // Unflushed segments are recovered anyway, and with less to hold on to.
@@ -69,6 +81,14 @@ impl Recovery<'_> {
             self.recover_segment(index)?;
         }
         Ok(())
+    }
+
+    /// After a power failure the indexes of a flushed segment may still have the length they had
+    /// when it was written to, filled with zeros: a roll flushes nothing that is flushed already.
+    fn has_sane_indexes(&self, segment: &Segment) -> io::Result<bool> {
+        Ok(segment.transaction_index.is_sane()?
+            && (self.open.is_clean
+                || (segment.offset_index.is_sane()? && segment.time_index.is_sane()?)))
     }
 
     /// Recovers every segment from the one that holds the recovery point on.
@@ -206,6 +226,7 @@ impl Recovery<'_> {
     fn scan(&self, segment: &Segment) -> io::Result<Scanned> {
         let mut walk = Walk::new(segment)?;
         let mut next_offset = segment.base_offset;
+        let mut newest = LeaderEpoch::NONE;
         loop {
             let position = walk.position;
             match walk.next(next_offset)? {
@@ -215,20 +236,34 @@ impl Recovery<'_> {
                         damage: None,
                     });
                 }
-                Step::Batch(batch) => next_offset = batch.next_offset(),
+                Step::Batch(batch) => match self.contradiction(batch.header(), newest) {
+                    None => {
+                        next_offset = batch.next_offset();
+                        newest = newest.max(batch.partition_leader_epoch);
+                    }
+                    Some(reason) => return Ok(Scanned::damaged(position, next_offset, reason)),
+                },
                 Step::Damaged(reason) => {
-                    let damage = Damage {
-                        position,
-                        offset: next_offset,
-                        reason,
-                    };
-                    return Ok(Scanned {
-                        next_offset,
-                        damage: Some(damage),
-                    });
+                    return Ok(Scanned::damaged(position, next_offset, reason));
                 }
             }
         }
+    }
+
+    /// Why a batch cannot be what was written last at its offset. A truncation is not synced, but
+    /// the epochs of what is appended after it are: a power failure may bring back a batch that was
+    /// cut off, at an offset where a later leader's records were. Kept, it would pass for those, and
+    /// this replica would differ from all others without anybody noticing. `newest` is the newest
+    /// epoch of the batches before.
+    fn contradiction(&self, batch: &BatchHeader, newest: LeaderEpoch) -> Option<String> {
+        let (offset, epoch) = (batch.base_offset(), batch.partition_leader_epoch);
+        let known = self.epochs.epoch_for_offset(offset).max(Some(newest))?;
+        let is_stale = batch.magic == Magic::V2
+            && epoch.0 >= 0
+            && epoch < known
+            && offset >= self.open.recovery_point;
+        is_stale
+            .then(|| format!("offset {offset} of epoch {epoch}, which ended before epoch {known}"))
     }
 
     /// Rebuilds indexes, epochs and producer state from the batches of a segment, all of them whole.

@@ -195,3 +195,50 @@ fn a_topic_id_is_written_before_data_and_checked() {
         Err(LoadError::InconsistentTopicId { .. })
     ));
 }
+
+#[test]
+fn a_batch_that_was_cut_off_and_came_back_does_not_pass_for_a_later_leaders() {
+    let disk = Disk::new(LogConfig::default());
+    let mut log = disk.open();
+    for number in 0..6 {
+        lead(&mut log, batch(number, &[&format!("old {number}")])).unwrap();
+    }
+    log.flush(NOW).unwrap();
+    // Another leader did not have the last two; its own are written but not synced.
+    log.truncate_to(4, NOW).unwrap();
+    log.assign_epoch_start_offset(LeaderEpoch(1), 4).unwrap();
+    drop(log);
+    let log = disk.recover(4).unwrap();
+    assert_eq!(log.log_end_offset(), 4, "what was cut off stays cut off");
+
+    let disk = Disk::new(LogConfig::default());
+    let mut log = disk.open();
+    for number in 0..6 {
+        lead(&mut log, batch(number, &[&format!("old {number}")])).unwrap();
+    }
+    log.assign_epoch_start_offset(LeaderEpoch(1), 4).unwrap();
+    drop(log);
+    // The disk still holds the batches of epoch 0 where epoch 1 begins.
+    let log = disk.recover(4).unwrap();
+    assert_eq!(log.log_end_offset(), 4);
+    assert_eq!(contents(&log).len(), 4);
+    assert_eq!(
+        log.end_offset_for_epoch(LeaderEpoch(0)),
+        Some((LeaderEpoch(0), 4))
+    );
+}
+
+#[test]
+fn indexes_that_a_power_failure_left_full_of_zeros_are_rebuilt() {
+    let disk = Disk::new(small());
+    let records = filled(&disk);
+    for suffix in ["index", "timeindex"] {
+        let name = format!("00000000000000000004.{suffix}");
+        let length = disk.length(&name);
+        disk.overwrite(&name, length, &vec![0; 1020 - length as usize]);
+    }
+    let log = disk.recover(12).unwrap();
+    assert_eq!(contents(&log), records);
+    assert!(disk.length("00000000000000000004.timeindex") < 100);
+    assert!(disk.length("00000000000000000004.index") < 100);
+}
