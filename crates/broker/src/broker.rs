@@ -15,6 +15,9 @@ use crate::group_coordinator::GroupCoordinator;
 use crate::metadata_cache::MetadataCache;
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
+use crate::transaction_coordinator::TransactionCoordinator;
+use crate::transaction_coordinator::markers::MarkerWriter;
+use crate::transaction_coordinator::verification::TransactionVerifier;
 
 /// The parts of a running broker.
 pub(crate) struct Broker {
@@ -36,6 +39,12 @@ pub(crate) struct Broker {
     pub(crate) replica_manager: Arc<ReplicaManager>,
     /// Groups.
     pub(crate) group_coordinator: Arc<GroupCoordinator>,
+    /// Transactions.
+    pub(crate) transaction_coordinator: Arc<TransactionCoordinator>,
+    /// Asks whether partitions are in transactions.
+    pub(crate) transaction_verifier: Arc<TransactionVerifier>,
+    /// Ends transactions in this broker's partitions.
+    pub(crate) marker_writer: Arc<MarkerWriter>,
     /// The controller of this broker, active or not.
     pub(crate) controller: Arc<ControllerHandle>,
     /// Follows and makes changes of configuration.

@@ -5,7 +5,7 @@
 //! (wire, disk and znodes have crates of their own).
 //!
 //! Read in this order: [`broker`], `service`, `handlers`, [`metadata_cache`], `replica_manager`,
-//! `controller`, `group_coordinator`, `coordination`, `dynamic_config`.
+//! `controller`, `group_coordinator`, `transaction_coordinator`, `coordination`, `dynamic_config`.
 
 mod broker;
 pub mod clock;
@@ -25,5 +25,6 @@ mod purgatory;
 pub mod replica_manager;
 mod service;
 pub mod start;
+pub mod transaction_coordinator;
 
 pub use start::{RunningBroker, StartError, StartOptions};

@@ -119,7 +119,18 @@ serve! { broker, context;
     DescribeGroupsRequest, request => handlers::describe_groups::handle(broker, context, request);
     ListGroupsRequest, request => handlers::list_groups::handle(broker, request);
     DeleteGroupsRequest, request => handlers::delete_groups::handle(broker, request).await;
-    InitProducerIdRequest, request => handlers::init_producer_id::handle(broker, &request).await;
+    InitProducerIdRequest, request =>
+        handlers::init_producer_id::handle(broker, context, request).await;
+    AddPartitionsToTxnRequest, request =>
+        handlers::add_partitions_to_txn::handle(broker, context, request).await;
+    AddOffsetsToTxnRequest, request =>
+        handlers::add_offsets_to_txn::handle(broker, context, request).await;
+    EndTxnRequest, request => handlers::end_txn::handle(broker, context, request).await;
+    WriteTxnMarkersRequest, request => handlers::write_txn_markers::handle(broker, request).await;
+    TxnOffsetCommitRequest, request =>
+        handlers::txn_offset_commit::handle(broker, context, request).await;
+    DescribeTransactionsRequest, request => handlers::describe_transactions::handle(broker, request);
+    ListTransactionsRequest, request => handlers::list_transactions::handle(broker, &request);
     DescribeConfigsRequest, request => handlers::describe_configs::handle(broker, request).await;
     AlterConfigsRequest, request => handlers::alter_configs::handle(broker, request).await;
     IncrementalAlterConfigsRequest, request =>

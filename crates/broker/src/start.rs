@@ -9,7 +9,7 @@ use ottla_config::{BrokerConfig, ConfigError};
 use ottla_coordination::payloads::{BrokerRegistration, TopicAssignment};
 use ottla_coordination::{Coordination, OpenError, paths};
 use ottla_coordination_embedded::{EmbeddedService, StoreError};
-use ottla_model::ids::GROUP_METADATA_TOPIC;
+use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 use ottla_model::{BrokerEpoch, BrokerId, LiveBroker};
 use ottla_network::{BindError, ListenerName, Server};
 use ottla_storage::LogConfig;
@@ -32,6 +32,11 @@ use crate::metadata_cache::MetadataCache;
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::service::{self, BrokerService};
+use crate::transaction_coordinator::inter_broker::InterBroker;
+use crate::transaction_coordinator::markers::MarkerWriter;
+use crate::transaction_coordinator::settings::duration_ms;
+use crate::transaction_coordinator::verification::TransactionVerifier;
+use crate::transaction_coordinator::{self, Coordinators};
 
 /// How long requests in work may take at a shutdown before their connections are closed.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -147,7 +152,25 @@ impl RunningBroker {
             }),
         );
         replica_manager.set_dynamic_config(Arc::clone(&dynamic_config));
-        replica_manager.set_listener(Arc::clone(&group_coordinator) as _);
+        let transaction_partitions = partition_count(&coordination, TRANSACTION_STATE_TOPIC).await?;
+        let marker_writer = Arc::new(MarkerWriter {
+            replica_manager: Arc::clone(&replica_manager),
+            group_coordinator: Arc::clone(&group_coordinator),
+            clock,
+            timeout: duration_ms(config.request_timeout_ms),
+        });
+        let transaction_coordinator = transaction_coordinator::start(
+            id,
+            clock,
+            &configs,
+            &metadata_cache,
+            &marker_writer,
+            transaction_partitions,
+        );
+        replica_manager.set_listener(Arc::new(Coordinators {
+            groups: Arc::clone(&group_coordinator),
+            transactions: Arc::clone(&transaction_coordinator),
+        }));
 
         coordination
             .check_endpoints_are_free(id, &endpoints)
@@ -186,6 +209,19 @@ impl RunningBroker {
             )),
         ];
 
+        let producer_ids = ProducerIds::new(ControllerBlocks::new(id, Arc::clone(&controller)));
+        let source = Arc::clone(&producer_ids);
+        transaction_coordinator.set_producer_ids(Box::new(move || {
+            let source = Arc::clone(&source);
+            Box::pin(async move { source.next().await })
+        }));
+        let transaction_verifier = TransactionVerifier::new(
+            id,
+            Arc::clone(&transaction_coordinator),
+            Arc::clone(&metadata_cache),
+            InterBroker::new(&config, id, Arc::clone(&metadata_cache)),
+        );
+
         let broker = Arc::new(Broker {
             id,
             cluster_id,
@@ -196,7 +232,10 @@ impl RunningBroker {
             coordination,
             replica_manager,
             group_coordinator,
-            producer_ids: ProducerIds::new(ControllerBlocks::new(id, Arc::clone(&controller))),
+            transaction_coordinator,
+            transaction_verifier,
+            marker_writer,
+            producer_ids,
             controller,
             dynamic_config,
         });
@@ -243,6 +282,7 @@ impl RunningBroker {
             .for_each(tokio::task::JoinHandle::abort);
         self.server.shutdown(SHUTDOWN_GRACE).await;
         self.broker.group_coordinator.shut_down();
+        self.broker.transaction_coordinator.shut_down();
         drop(self.background);
         let (logs, clock) = (Arc::clone(&self.log_manager), self.broker.clock);
         if let Err(error) = tokio::task::spawn_blocking(move || logs.shutdown(clock.wall())).await {

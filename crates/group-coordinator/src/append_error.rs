@@ -19,7 +19,7 @@ pub(crate) fn group_state_error(append_error: ErrorCode) -> ErrorCode {
 
 /// The answer to an offset commit whose records were refused, or whose transaction could not be
 /// verified.
-pub(crate) fn offset_commit_error(append_error: ErrorCode) -> ErrorCode {
+pub fn offset_commit_error(append_error: ErrorCode) -> ErrorCode {
     match append_error {
         // Old clients do not expect it; this one makes them retry without a new look-up.
         ErrorCode::NetworkException => ErrorCode::CoordinatorLoadInProgress,

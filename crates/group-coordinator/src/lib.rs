@@ -53,6 +53,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub use append_error::offset_commit_error;
 pub use config::{GroupConfig, RecordVersions};
 pub use load::Loader;
 pub use messages::{

@@ -1,5 +1,7 @@
 //! What the coordinator counts; the broker exports it.
 
+use std::ops::AddAssign;
+
 /// Counters since the shard was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
@@ -15,6 +17,16 @@ pub struct Stats {
     pub expirations: u64,
 }
 
+impl AddAssign for Stats {
+    fn add_assign(&mut self, other: Self) {
+        self.commits += other.commits;
+        self.aborts += other.aborts;
+        self.timeouts += other.timeouts;
+        self.fences += other.fences;
+        self.expirations += other.expirations;
+    }
+}
+
 /// Numbers of now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Gauges {
@@ -27,4 +39,13 @@ pub struct Gauges {
     /// `LogAppendRetryQueueSize` of `TransactionMarkerChannelManager`: completions whose record is
     /// to be appended again.
     pub log_append_retries: usize,
+}
+
+impl AddAssign for Gauges {
+    fn add_assign(&mut self, other: Self) {
+        self.transactional_ids += other.transactional_ids;
+        self.ongoing += other.ongoing;
+        self.prepared += other.prepared;
+        self.log_append_retries += other.log_append_retries;
+    }
 }

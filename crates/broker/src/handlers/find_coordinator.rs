@@ -1,10 +1,11 @@
-//! FindCoordinator (key 10, versions 0–6): which broker coordinates a group
+//! FindCoordinator (key 10, versions 0–6): which broker coordinates a group or
+//! a transactional id
 //! (`KafkaApis.handleFindCoordinatorRequest`).
 
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
-use ottla_model::ids::GROUP_METADATA_TOPIC;
+use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 use ottla_model::{BrokerId, Endpoint, ErrorCode, TopicName, TopicPartition};
 use ottla_network::RequestContext;
 
@@ -87,15 +88,17 @@ fn parts(found: Found) -> (ErrorCode, BrokerId, StrBytes, i32) {
 }
 
 async fn find(broker: &Broker, context: &RequestContext, key_type: i8, key: &str) -> Found {
-    match key_type {
-        GROUP => {}
-        TRANSACTION => return Err(ErrorCode::UnsupportedVersion),
+    let (topic, partition) = match key_type {
+        GROUP => (GROUP_METADATA_TOPIC, broker.group_coordinator.partition_for(key)),
+        TRANSACTION => {
+            (TRANSACTION_STATE_TOPIC, broker.transaction_coordinator.partition_for(key))
+        }
         SHARE if context.header.api_version >= FIRST_WITH_SHARE => {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
         _ => return Err(ErrorCode::InvalidRequest),
-    }
-    let topic = TopicName::from(GROUP_METADATA_TOPIC);
+    };
+    let topic = TopicName::from(topic);
     let snapshot = broker.metadata_cache.snapshot();
     if snapshot.topic(topic.as_str()).is_none() {
         // Whatever comes of it, the client asks again.
@@ -106,7 +109,7 @@ async fn find(broker: &Broker, context: &RequestContext, key_type: i8, key: &str
     }
     let partition = TopicPartition {
         topic,
-        partition: broker.group_coordinator.partition_for(key),
+        partition,
     };
     let leader = snapshot
         .partition(&partition)

@@ -1,6 +1,8 @@
 //! One file per API: what its versions mean. A handler asks the broker's parts and writes the
 //! answer; version quirks (null or empty, −1, the first version with a field) end here.
 
+pub(crate) mod add_offsets_to_txn;
+pub(crate) mod add_partitions_to_txn;
 pub(crate) mod allocate_producer_ids;
 pub(crate) mod alter_client_quotas;
 pub(crate) mod alter_configs;
@@ -22,7 +24,9 @@ pub(crate) mod describe_configs;
 pub(crate) mod describe_groups;
 pub(crate) mod describe_log_dirs;
 pub(crate) mod describe_producers;
+pub(crate) mod describe_transactions;
 pub(crate) mod elect_leaders;
+pub(crate) mod end_txn;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod fixed;
@@ -36,13 +40,18 @@ pub(crate) mod leave_group;
 pub(crate) mod list_groups;
 pub(crate) mod list_offsets;
 pub(crate) mod list_partition_reassignments;
+pub(crate) mod list_transactions;
 pub(crate) mod metadata;
 pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
 pub(crate) mod produce;
+mod produce_verification;
 pub(crate) mod stop_replica;
 pub(crate) mod sync_group;
+pub(crate) mod transaction_wire;
+pub(crate) mod txn_offset_commit;
 pub(crate) mod update_metadata;
 pub(crate) mod wire;
+pub(crate) mod write_txn_markers;

@@ -17,7 +17,7 @@ use ottla_record::{AppendOrigin, BatchIterator, BatchView, CompressionType, Magi
 use ottla_replication::partition::Required;
 use ottla_storage::VerificationGuard;
 
-use super::{current_leader, wire};
+use super::{current_leader, produce_verification, wire};
 use crate::broker::Broker;
 use crate::replica_manager::{AppendEntry, AppendOutcome};
 
@@ -147,6 +147,23 @@ async fn append(
     if let Some(required) = required
         && !entries.is_empty()
     {
+        if let Some(transactional_id) = &request.transactional_id {
+            let refused =
+                produce_verification::verify(broker, version, transactional_id, &mut entries).await;
+            let mut place = 0;
+            entries.retain(|_| {
+                place += 1;
+                !refused.contains_key(&(place - 1))
+            });
+            let mut kept = Vec::with_capacity(entries.len());
+            for (place, (topic, partition)) in places.into_iter().enumerate() {
+                match refused.get(&place) {
+                    Some(outcome) => fill(&mut topics[topic].partitions[partition], outcome.clone()),
+                    None => kept.push((topic, partition)),
+                }
+            }
+            places = kept;
+        }
         let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
         let outcomes = broker
             .replica_manager

@@ -53,6 +53,14 @@ impl AppendOutcome {
         }
     }
 
+    /// Records that the log was not asked to take.
+    pub(crate) fn refused(error: ErrorCode, message: Option<String>) -> Self {
+        Self {
+            error_message: message,
+            ..Self::failed(error)
+        }
+    }
+
     fn appended(info: &AppendInfo) -> Self {
         Self {
             error: ErrorCode::None,
@@ -128,7 +136,8 @@ impl ReplicaManager {
             let outcome = match hosted {
                 Err(error) => AppendOutcome::failed(error),
                 Ok(hosted) => {
-                    let (outcome, waits_for) = self.append_one(&hosted, required, origin, records, guard);
+                    let (outcome, waits_for) =
+                        self.append_one(&hosted, required, origin, records, guard);
                     if let Some(required_offset) = waits_for {
                         pending.push(Pending {
                             entry,
@@ -172,6 +181,12 @@ impl ReplicaManager {
                 Ok(leader_epoch) => leader_epoch,
                 Err(error) => return (refused(error, log.log_start_offset()), None),
             };
+            // It may have changed since the log was opened; the caller that verifies reads it too.
+            log.set_transaction_verification(
+                self.configs
+                    .broker()
+                    .transaction_partition_verification_enable,
+            );
             let wall = self.clock.wall();
             match log.append_as_leader(records, leader_epoch, origin, guard, wall) {
                 Err(error) => Err((error, log.log_start_offset())),
