@@ -24,12 +24,6 @@ pub(crate) fn run(arguments: &ServerArguments) -> anyhow::Result<()> {
     for property in &configuration.ineffective {
         warn!("{property}");
     }
-    if configuration.broker.zookeeper_connect.is_some() {
-        bail!(
-            "zookeeper.connect is set, but joining a cluster on ZooKeeper is not built yet; \
-             without it a single node runs on embedded coordination"
-        );
-    }
     let runtime = runtime()?;
     runtime.block_on(serve(configuration, loggers))
 }

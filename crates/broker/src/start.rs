@@ -1,14 +1,16 @@
 //! The order in which a broker starts and stops (`KafkaServer.startup`, `KafkaServer.shutdown`).
 
+mod controlled_shutdown;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ottla_config::{BrokerConfig, ConfigError};
+use ottla_config::{BrokerConfig, ConfigError, MetadataVersion};
 use ottla_coordination::payloads::{BrokerRegistration, TopicAssignment};
-use ottla_coordination::{Coordination, OpenError, paths};
-use ottla_coordination_embedded::{EmbeddedService, StoreError};
+use ottla_coordination::{OpenError, paths};
+use ottla_coordination_embedded::StoreError;
 use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 use ottla_model::{BrokerEpoch, BrokerId, LiveBroker};
 use ottla_network::{BindError, ListenerName, Server};
@@ -21,8 +23,9 @@ use crate::broker::Broker;
 use crate::clock::{Clock, random_bytes, random_u64};
 use crate::configs::Configs;
 use crate::controller::{self, ControllerBlocks, ControllerHandle};
+use crate::coordination::registration::longest_expiry;
 use crate::coordination::startup::StartupError;
-use crate::coordination::{CoordinationHandle, Opener};
+use crate::coordination::{CoordinationHandle, Provider, ProviderError};
 use crate::coordinator_log::ReplicatedLog;
 use crate::dynamic_config::{Changed, DynamicConfig, Loggers};
 use crate::group_coordinator::GroupCoordinator;
@@ -48,7 +51,7 @@ const FIRST_METADATA: Duration = Duration::from_secs(10);
 pub struct StartOptions {
     /// The configuration.
     pub config: BrokerConfig,
-    /// Where the embedded coordination keeps its tree.
+    /// Where the embedded coordination keeps its tree; unused with `zookeeper.connect`.
     pub coordination_directory: PathBuf,
     /// The loggers of this process.
     pub loggers: Arc<Loggers>,
@@ -60,6 +63,9 @@ pub enum StartError {
     /// A configuration value.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The coordination service's settings.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     /// The embedded tree.
     #[error(transparent)]
     Embedded(#[from] StoreError),
@@ -100,6 +106,8 @@ pub struct RunningBroker {
     log_manager: Arc<LogManager>,
     background: Background,
     followers: Vec<tokio::task::JoinHandle<()>>,
+    /// Whether other brokers may take over what this one leads.
+    is_in_cluster: bool,
 }
 
 impl RunningBroker {
@@ -112,7 +120,10 @@ impl RunningBroker {
             loggers,
         } = options;
         let clock = Clock::start();
-        let coordination = connect(&config, coordination_directory).await?;
+        let provider = Provider::of(&config, coordination_directory)?;
+        let is_in_cluster = provider.is_shared();
+        let opener = tokio::task::spawn_blocking(|| provider.opener()).await??;
+        let coordination = CoordinationHandle::connect(opener, config.zookeeper_set_acl).await?;
         coordination.create_top_level_paths().await?;
         let cluster_id = coordination.cluster_id(random_bytes()).await?.0;
 
@@ -175,6 +186,7 @@ impl RunningBroker {
         coordination
             .check_endpoints_are_free(id, &endpoints)
             .await?;
+        let session_timeout = u64::try_from(config.zookeeper_session_timeout_ms).unwrap_or(0);
         let mut own = LiveBroker {
             id,
             epoch: BrokerEpoch::NONE,
@@ -182,7 +194,11 @@ impl RunningBroker {
             rack: config.broker_rack.clone(),
         };
         own.epoch = coordination
-            .register_broker(id, &registration(&own, clock))
+            .register_started_broker(
+                id,
+                &registration(&own, &config, clock),
+                longest_expiry(Duration::from_millis(session_timeout)),
+            )
             .await?;
         replica_manager.set_broker_epoch(own.epoch);
         let controller = ControllerHandle::start(controller::Start {
@@ -240,10 +256,12 @@ impl RunningBroker {
             dynamic_config,
         });
         let deadline = tokio::time::Instant::now() + FIRST_METADATA;
-        if !broker
-            .metadata_cache
-            .wait_until(deadline, |cluster| cluster.is_alive(id))
-            .await
+        // In a cluster the controller can only describe it to a broker that accepts connections.
+        if !is_in_cluster
+            && !broker
+                .metadata_cache
+                .wait_until(deadline, |cluster| cluster.is_alive(id))
+                .await
         {
             tracing::warn!("the controller has not described the cluster yet");
         }
@@ -256,6 +274,7 @@ impl RunningBroker {
             log_manager,
             background,
             followers,
+            is_in_cluster,
         })
     }
 
@@ -274,9 +293,12 @@ impl RunningBroker {
         &self.addresses
     }
 
-    /// Stops in order: no new requests, no changes, then the logs, which are marked clean, and the
-    /// session last.
+    /// Stops in order: leaders move away, no new requests, no changes, then the logs, which are
+    /// marked clean, and the session last.
     pub async fn shut_down(self) {
+        if self.is_in_cluster {
+            controlled_shutdown::controlled_shutdown(&self.broker).await;
+        }
         self.followers
             .iter()
             .for_each(tokio::task::JoinHandle::abort);
@@ -291,19 +313,6 @@ impl RunningBroker {
         self.broker.controller.shut_down().await;
         self.broker.coordination.close().await;
     }
-}
-
-/// Opens the session: with the embedded tree, which ends with this process.
-async fn connect(
-    config: &BrokerConfig,
-    directory: PathBuf,
-) -> Result<Arc<CoordinationHandle>, StartError> {
-    let service = tokio::task::spawn_blocking(move || EmbeddedService::open(&directory)).await??;
-    let opener: Opener = Arc::new(move |sink| {
-        let session: Arc<dyn Coordination> = Arc::new(service.session(sink)?);
-        Ok(session)
-    });
-    Ok(CoordinationHandle::connect(opener, config.zookeeper_set_acl).await?)
 }
 
 /// Opens the log directories and finds out who this broker is.
@@ -359,14 +368,24 @@ async fn load_logs(
     Ok(Arc::new(tokio::task::spawn_blocking(load).await??))
 }
 
-fn registration(own: &LiveBroker, clock: Clock) -> BrokerRegistration {
+fn registration(own: &LiveBroker, config: &BrokerConfig, clock: Clock) -> BrokerRegistration {
     BrokerRegistration {
-        version: 5,
+        version: registration_version(config.inter_broker_protocol_version()),
         endpoints: own.endpoints.clone(),
         rack: own.rack.clone(),
         jmx_port: -1,
         timestamp: clock.wall(),
         features: Default::default(),
+    }
+}
+
+/// The version of `/brokers/ids/N`, by `inter.broker.protocol.version`.
+fn registration_version(protocol: MetadataVersion) -> i32 {
+    let since = |name: &str| MetadataVersion::parse(name).is_some_and(|named| protocol >= named);
+    match () {
+        () if since("2.7-IV0") => 5,
+        () if since("0.10.0-IV1") => 4,
+        () => 2,
     }
 }
 

@@ -4,11 +4,13 @@
 //! across sessions: when one expires the handle opens the next. It decides nothing: whether to
 //! register again or to elect is for those who hear of the new session.
 //!
-//! Read in this order: [`handle`], [`calls`], [`startup`], [`registration`], [`entity_configs`].
+//! Read in this order: [`handle`], [`providers`], [`calls`], [`startup`], [`registration`],
+//! [`entity_configs`].
 
 pub mod calls;
 pub mod entity_configs;
 pub mod handle;
+pub mod providers;
 pub mod registration;
 pub mod startup;
 #[cfg(test)]
@@ -16,3 +18,4 @@ mod tests;
 
 pub use calls::{FencedError, MultiError};
 pub use handle::{CoordinationHandle, Notice, Opener};
+pub use providers::{Provider, ProviderError};

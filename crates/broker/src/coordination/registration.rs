@@ -2,15 +2,72 @@
 //! (`KafkaZkClient.CheckedEphemeral`).
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use ottla_coordination::payloads::BrokerRegistration;
 use ottla_coordination::{ANY_VERSION, CreateMode, Error, Op, OpResult, paths};
 use ottla_model::{BrokerEpoch, BrokerId};
+use tokio::time::Instant;
 
 use super::startup::StartupError;
 use super::{CoordinationHandle, MultiError};
 
+/// ZooKeeper ends sessions at its ticks only, by default every two seconds: a session lives up to
+/// that much longer than its timeout.
+const EXPIRY_TICK: Duration = Duration::from_secs(2);
+
+/// How long a session with this timeout may outlive its process.
+pub fn longest_expiry(session_timeout: Duration) -> Duration {
+    session_timeout + EXPIRY_TICK
+}
+
 impl CoordinationHandle {
+    /// Registers a broker that has just started; gives its epoch.
+    ///
+    /// Kinder than Kafka, which refuses: if our id is registered by another session with the very
+    /// endpoints that we have ourselves, that can only be what a killed predecessor has left. Its
+    /// session ends by itself, so this waits for that, no longer than `wait`.
+    pub async fn register_started_broker(
+        &self,
+        id: BrokerId,
+        registration: &BrokerRegistration,
+        wait: Duration,
+    ) -> Result<BrokerEpoch, StartupError> {
+        let path = paths::broker(id);
+        let watched = path.clone();
+        let mut notices = self.subscribe(move |event| event.path == watched);
+        let deadline = Instant::now() + wait;
+        let mut told = false;
+        loop {
+            match self.register_broker(id, registration).await {
+                Err(StartupError::BrokerIdTaken(_)) => {}
+                outcome => return outcome,
+            }
+            // The read arms the watch that ends the wait.
+            let Some((data, _)) = self.find_data(path.as_str(), true).await? else {
+                continue;
+            };
+            let found = BrokerRegistration::decode(data.as_deref().unwrap_or_default());
+            if found.map_or(true, |found| found.endpoints != registration.endpoints) {
+                return Err(StartupError::BrokerIdTaken(id));
+            }
+            if !told {
+                tracing::warn!(
+                    broker_id = %id,
+                    "this broker is still registered with the same endpoints by an earlier \
+                     session; waiting up to {} ms for that session to expire",
+                    wait.as_millis()
+                );
+                told = true;
+            }
+            // Whatever is heard, the next round looks again.
+            let heard = tokio::time::timeout_at(deadline, notices.recv()).await;
+            if !matches!(heard, Ok(Some(_))) {
+                return Err(StartupError::BrokerIdTaken(id));
+            }
+        }
+    }
+
     /// Registers the broker, at its start and again after each new session; gives its new epoch.
     ///
     /// A registration that is there already is accepted if this session made it (a retry whose

@@ -236,6 +236,64 @@ async fn the_broker_epoch_is_the_creation_of_the_registration() {
         .unwrap();
 }
 
+/// A service in which broker 1 is registered at port 1, its session, and a second session.
+async fn with_a_predecessor() -> (
+    MemoryService,
+    Arc<CoordinationHandle>,
+    Arc<CoordinationHandle>,
+) {
+    let service = service();
+    let (dead, next) = (connect(&service).await, connect(&service).await);
+    dead.create_top_level_paths().await.unwrap();
+    dead.register_broker(BrokerId(1), &registration(1))
+        .await
+        .unwrap();
+    (service, dead, next)
+}
+
+#[tokio::test]
+async fn a_restarted_broker_waits_for_the_session_of_its_predecessor() {
+    let (service, dead, next) = with_a_predecessor().await;
+    let waiting = tokio::spawn({
+        let next = Arc::clone(&next);
+        async move {
+            let timeout = std::time::Duration::from_secs(60);
+            next.register_started_broker(BrokerId(1), &registration(1), timeout)
+                .await
+        }
+    });
+    tokio::task::yield_now().await;
+    service.expire(dead.session_id());
+    let epoch = waiting.await.unwrap().unwrap();
+    let (_, stat) = next.get_data("/brokers/ids/1", false).await.unwrap();
+    assert_eq!(epoch, BrokerEpoch(stat.czxid));
+    assert_eq!(stat.ephemeral_owner, next.session_id());
+}
+
+#[tokio::test]
+async fn the_wait_for_a_predecessor_ends() {
+    let (_service, _dead, next) = with_a_predecessor().await;
+    let began = tokio::time::Instant::now();
+    let wait = std::time::Duration::from_millis(30);
+    let taken = next
+        .register_started_broker(BrokerId(1), &registration(1), wait)
+        .await;
+    assert!(matches!(taken, Err(StartupError::BrokerIdTaken(_))));
+    assert!(began.elapsed() >= wait);
+}
+
+#[tokio::test]
+async fn a_stranger_with_our_id_is_refused_at_once() {
+    let (_service, _dead, next) = with_a_predecessor().await;
+    let began = tokio::time::Instant::now();
+    let timeout = std::time::Duration::from_secs(18);
+    let taken = next
+        .register_started_broker(BrokerId(1), &registration(2), timeout)
+        .await;
+    assert!(matches!(taken, Err(StartupError::BrokerIdTaken(_))));
+    assert!(began.elapsed() < timeout);
+}
+
 #[tokio::test]
 async fn a_leftover_of_our_own_previous_session_is_replaced() {
     let service = service();

@@ -1,0 +1,151 @@
+//! Which provider of the coordination contract a configuration names, and how a session with it is
+//! opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ottla_config::BrokerConfig;
+use ottla_coordination::Coordination;
+use ottla_coordination_embedded::{EmbeddedService, StoreError};
+use ottla_coordination_zookeeper::{ZookeeperOptions, ZookeeperSession};
+
+use super::Opener;
+
+/// Where the cluster's state is kept.
+#[derive(Clone, Debug)]
+pub enum Provider {
+    /// In this process, in a tree below this directory: for a node alone.
+    Embedded(PathBuf),
+    /// In the ensemble of `zookeeper.connect`.
+    Zookeeper(ZookeeperOptions),
+}
+
+/// Why the configured provider cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// `KafkaServer.initZkClient` refuses this too.
+    #[error(
+        "zookeeper.set.acl is true, but the connection to ZooKeeper is not authenticated, \
+         so that nobody could be given the znodes"
+    )]
+    AclWithoutIdentity,
+    /// Rather nothing than an open connection where a protected one is asked for.
+    #[error("zookeeper.ssl.client.enable is true, but TLS to ZooKeeper is not built yet")]
+    TlsUnavailable,
+}
+
+impl Provider {
+    /// The provider of a configuration; `embedded` is where a node alone keeps its tree.
+    pub fn of(config: &BrokerConfig, embedded: PathBuf) -> Result<Self, ProviderError> {
+        let Some(connect) = &config.zookeeper_connect else {
+            return Ok(Self::Embedded(embedded));
+        };
+        if config.zookeeper_ssl_client_enable {
+            return Err(ProviderError::TlsUnavailable);
+        }
+        if config.zookeeper_set_acl {
+            return Err(ProviderError::AclWithoutIdentity);
+        }
+        let session_timeout = config.zookeeper_session_timeout_ms;
+        let connection_timeout = config.zookeeper_connection_timeout_ms;
+        Ok(Self::Zookeeper(ZookeeperOptions {
+            connect: connect.clone(),
+            session_timeout: millis(session_timeout),
+            connection_timeout: millis(connection_timeout.unwrap_or(session_timeout)),
+            max_in_flight_requests: usize::try_from(config.zookeeper_max_in_flight_requests)
+                .unwrap_or(1),
+        }))
+    }
+
+    /// Whether other brokers may share the state.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Self::Zookeeper(_))
+    }
+
+    /// What opens sessions. Blocks while it reads the embedded tree.
+    pub fn opener(self) -> Result<Opener, StoreError> {
+        Ok(match self {
+            Self::Embedded(directory) => {
+                let service = EmbeddedService::open(&directory)?;
+                Arc::new(move |sink| {
+                    let session: Arc<dyn Coordination> = Arc::new(service.session(sink)?);
+                    Ok(session)
+                })
+            }
+            Self::Zookeeper(options) => Arc::new(move |sink| {
+                tracing::info!(connect = options.connect, "connecting to ZooKeeper");
+                let session = ZookeeperSession::open(&options, sink)?;
+                tracing::info!(
+                    session_id = format_args!("{:#x}", session.session_id()),
+                    "connected to ZooKeeper"
+                );
+                let session: Arc<dyn Coordination> = Arc::new(session);
+                Ok(session)
+            }),
+        })
+    }
+}
+
+fn millis(value: i32) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn provider(properties: &[(&str, &str)]) -> Result<Provider, ProviderError> {
+        let properties = properties
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let config = BrokerConfig::from_properties(properties).unwrap();
+        Provider::of(&config, PathBuf::from("/tree"))
+    }
+
+    #[test]
+    fn without_a_connect_string_the_tree_is_embedded() {
+        let provider = provider(&[]).unwrap();
+        assert!(matches!(&provider, Provider::Embedded(path) if path.ends_with("tree")));
+        assert!(!provider.is_shared());
+    }
+
+    #[test]
+    fn the_connection_timeout_defaults_to_the_session_timeout() {
+        let options = |extra: &[(&str, &str)]| {
+            let mut properties = vec![("zookeeper.connect", "a:1,b:2/k")];
+            properties.extend_from_slice(extra);
+            match provider(&properties).unwrap() {
+                Provider::Zookeeper(options) => options,
+                Provider::Embedded(_) => unreachable!("a connect string is given"),
+            }
+        };
+        let plain = options(&[]);
+        assert_eq!(plain.connect, "a:1,b:2/k");
+        assert_eq!(plain.session_timeout, Duration::from_secs(18));
+        assert_eq!(plain.connection_timeout, Duration::from_secs(18));
+        assert_eq!(plain.max_in_flight_requests, 10);
+        let set = options(&[
+            ("zookeeper.session.timeout.ms", "6000"),
+            ("zookeeper.connection.timeout.ms", "500"),
+            ("zookeeper.max.in.flight.requests", "3"),
+        ]);
+        assert_eq!(set.session_timeout, Duration::from_secs(6));
+        assert_eq!(set.connection_timeout, Duration::from_millis(500));
+        assert_eq!(set.max_in_flight_requests, 3);
+    }
+
+    #[test]
+    fn a_protection_that_cannot_be_given_is_refused() {
+        let refused = |key| provider(&[("zookeeper.connect", "a:1"), (key, "true")]).unwrap_err();
+        assert_eq!(
+            refused("zookeeper.ssl.client.enable"),
+            ProviderError::TlsUnavailable
+        );
+        assert_eq!(
+            refused("zookeeper.set.acl"),
+            ProviderError::AclWithoutIdentity
+        );
+    }
+}
