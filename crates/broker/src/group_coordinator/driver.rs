@@ -57,7 +57,11 @@ impl std::fmt::Debug for GroupCoordinator {
 
 impl GroupCoordinator {
     /// Starts the coordinator, which leads nothing yet. Must be called within a tokio runtime.
-    pub(crate) fn start(settings: Settings, clock: Clock, log: Arc<dyn CoordinatorLog>) -> Arc<Self> {
+    pub(crate) fn start(
+        settings: Settings,
+        clock: Clock,
+        log: Arc<dyn CoordinatorLog>,
+    ) -> Arc<Self> {
         let group_config = Arc::new(settings.group.clone());
         let slots = (0..settings.partition_count)
             .map(|_| {
@@ -172,10 +176,7 @@ impl GroupCoordinator {
     }
 
     /// Passes the gate for a transactional commit, whose transaction is to be verified next.
-    pub(crate) fn begin_transactional_commit(
-        &self,
-        group_id: &Arc<str>,
-    ) -> Result<(), ErrorCode> {
+    pub(crate) fn begin_transactional_commit(&self, group_id: &Arc<str>) -> Result<(), ErrorCode> {
         self.change(self.partition_for(group_id), |slot, now, _| {
             slot.shard.begin_transactional_commit(now, group_id)
         })
@@ -210,7 +211,7 @@ impl GroupCoordinator {
                     }
                     Action::Append(append) => {
                         results.extend(self.append(partition, &append, slot.guard));
-                    },
+                    }
                 }
             }
             let Some(event) = results.pop_front() else {
@@ -224,12 +225,7 @@ impl GroupCoordinator {
     }
 
     /// Appends; the result if it is there at once, else it comes as an event of its own.
-    fn append(
-        &self,
-        partition: i32,
-        append: &Append,
-        guard: VerificationGuard,
-    ) -> Option<Event> {
+    fn append(&self, partition: i32, append: &Append, guard: VerificationGuard) -> Option<Event> {
         let token = append.token;
         let done = move |result: AppendResult| Event::AppendDone { token, result };
         let batch = match build_batch(append, self.settings.compression) {
@@ -244,7 +240,11 @@ impl GroupCoordinator {
             Durability::Local => 0,
         };
         let timeout = self.settings.commit_timeout;
-        let guard = if append.transactional { guard } else { VerificationGuard::NONE };
+        let guard = if append.transactional {
+            guard
+        } else {
+            VerificationGuard::NONE
+        };
         let mut pending = self
             .log
             .append(partition, required_acks, timeout, guard, batch);
@@ -360,11 +360,7 @@ async fn follow_news(this: Weak<GroupCoordinator>, mut queue: mpsc::UnboundedRec
     }
 }
 
-async fn keep_deadlines(
-    this: Weak<GroupCoordinator>,
-    timer: Arc<CoordinatorTimer>,
-    clock: Clock,
-) {
+async fn keep_deadlines(this: Weak<GroupCoordinator>, timer: Arc<CoordinatorTimer>, clock: Clock) {
     loop {
         for partition in timer.take_due(clock.now()) {
             let Some(coordinator) = this.upgrade() else {

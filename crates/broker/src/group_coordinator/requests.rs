@@ -101,8 +101,10 @@ impl GroupCoordinator {
     ) -> Vec<(TopicPartition, ErrorCode)> {
         let group_id = Arc::clone(&request.commit.group_id);
         let offsets = &request.commit.offsets;
-        let partitions: Vec<TopicPartition> =
-            offsets.iter().map(|(partition, _)| partition.clone()).collect();
+        let partitions: Vec<TopicPartition> = offsets
+            .iter()
+            .map(|(partition, _)| partition.clone())
+            .collect();
         match self
             .verified_request(&group_id, Request::TxnOffsetCommit(request), guard)
             .await

@@ -89,10 +89,14 @@ fn parts(found: Found) -> (ErrorCode, BrokerId, StrBytes, i32) {
 
 async fn find(broker: &Broker, context: &RequestContext, key_type: i8, key: &str) -> Found {
     let (topic, partition) = match key_type {
-        GROUP => (GROUP_METADATA_TOPIC, broker.group_coordinator.partition_for(key)),
-        TRANSACTION => {
-            (TRANSACTION_STATE_TOPIC, broker.transaction_coordinator.partition_for(key))
-        }
+        GROUP => (
+            GROUP_METADATA_TOPIC,
+            broker.group_coordinator.partition_for(key),
+        ),
+        TRANSACTION => (
+            TRANSACTION_STATE_TOPIC,
+            broker.transaction_coordinator.partition_for(key),
+        ),
         SHARE if context.header.api_version >= FIRST_WITH_SHARE => {
             return Err(ErrorCode::CoordinatorNotAvailable);
         }
@@ -107,10 +111,7 @@ async fn find(broker: &Broker, context: &RequestContext, key_type: i8, key: &str
         }
         return Err(ErrorCode::CoordinatorNotAvailable);
     }
-    let partition = TopicPartition {
-        topic,
-        partition,
-    };
+    let partition = TopicPartition { topic, partition };
     let leader = snapshot
         .partition(&partition)
         .map(|known| known.state.leader);

@@ -158,7 +158,9 @@ async fn append(
             let mut kept = Vec::with_capacity(entries.len());
             for (place, (topic, partition)) in places.into_iter().enumerate() {
                 match refused.get(&place) {
-                    Some(outcome) => fill(&mut topics[topic].partitions[partition], outcome.clone()),
+                    Some(outcome) => {
+                        fill(&mut topics[topic].partitions[partition], outcome.clone())
+                    }
                     None => kept.push((topic, partition)),
                 }
             }
