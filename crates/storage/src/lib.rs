@@ -7,7 +7,7 @@
 //!
 //! Read in this order: [`directory`], [`log_manager`], [`log`], [`log_reader`], then the files of a
 //! partition: `segment`, [`offset_index`], [`time_index`], [`transaction_index`],
-//! [`leader_epoch_cache`], [`producer`], [`checkpoint`].
+//! [`leader_epoch_cache`], [`producer`], [`checkpoint`]; and [`cleaner`].
 //!
 //! Invariants
 //! - A log has one writer (`&mut Log`); readers see a list of segments and a set of offsets that
@@ -17,6 +17,7 @@
 //! - Nothing but Kafka's own files is ever in a log directory: a Java broker may open it next.
 
 pub mod checkpoint;
+pub mod cleaner;
 pub mod directory;
 pub mod errors;
 #[doc(hidden)]

@@ -250,6 +250,15 @@ impl Segment {
         self.time_index.file().release();
     }
 
+    /// Opens or loads all that is opened by name when first needed, before the names go to others.
+    pub(crate) fn open_all(&self) -> io::Result<()> {
+        self.file()?;
+        self.max_timestamp()?;
+        self.offset_index.last()?;
+        self.time_index.last()?;
+        self.transaction_index.entries().map(drop)
+    }
+
     /// Renames all files for later removal; their new names. Missing ones are passed over.
     pub(crate) fn mark_deleted(&self) -> io::Result<Vec<String>> {
         // Whoever still reads keeps the descriptor.

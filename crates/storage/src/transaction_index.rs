@@ -173,7 +173,7 @@ impl TransactionIndex {
     }
 }
 
-fn encode(aborted: &AbortedTransaction) -> [u8; ENTRY_BYTES] {
+pub(crate) fn encode(aborted: &AbortedTransaction) -> [u8; ENTRY_BYTES] {
     let mut bytes = [0; ENTRY_BYTES];
     let numbers = [
         aborted.producer_id.0,

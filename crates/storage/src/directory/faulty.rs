@@ -146,6 +146,11 @@ impl Directory for FaultyDirectory {
         self.inner.modified(path)
     }
 
+    fn set_modified(&self, path: &Path, modified: Timestamp) -> io::Result<()> {
+        self.plan.lock().next()?;
+        self.inner.set_modified(path, modified)
+    }
+
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         self.inner.canonical(path)
     }

@@ -303,6 +303,11 @@ impl Directory for MemoryDirectory {
         Ok(Timestamp(self.inode(path)?.content.lock().modified))
     }
 
+    fn set_modified(&self, path: &Path, modified: Timestamp) -> io::Result<()> {
+        self.inode(path)?.content.lock().modified = modified.0;
+        Ok(())
+    }
+
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
         Ok(path.to_owned())
     }

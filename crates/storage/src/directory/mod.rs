@@ -78,6 +78,8 @@ pub trait Directory: Send + Sync + fmt::Debug {
     fn length(&self, path: &Path) -> io::Result<u64>;
     /// When a file was last written.
     fn modified(&self, path: &Path) -> io::Result<Timestamp>;
+    /// Lets a file appear as last written at another time.
+    fn set_modified(&self, path: &Path, modified: Timestamp) -> io::Result<()>;
     /// The path without symbolic links; the directory must exist.
     fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
     /// Size of the volume.

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use ottla_model::Timestamp;
 use rustix::fs::{FallocateFlags, FlockOperation};
@@ -90,6 +90,12 @@ impl Directory for RealDirectory {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_millis());
         Ok(Timestamp(i64::try_from(millis).unwrap_or(i64::MAX)))
+    }
+
+    fn set_modified(&self, path: &Path, modified: Timestamp) -> io::Result<()> {
+        let since_epoch = Duration::from_millis(u64::try_from(modified.0).unwrap_or(0));
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_modified(UNIX_EPOCH + since_epoch)
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {

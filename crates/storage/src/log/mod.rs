@@ -5,6 +5,7 @@
 //! starts above the log end.
 
 mod append;
+pub(crate) mod clean;
 mod flush;
 mod load;
 mod offsets;

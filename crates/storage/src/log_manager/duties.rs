@@ -11,8 +11,8 @@ use ottla_model::{Instant, Offset, Timestamp, TopicPartition};
 use super::load::CLEAN_SHUTDOWN_FILE;
 use super::{DoomedFiles, LogHandle, LogManager, ManagedDir};
 use crate::checkpoint::{
-    CLEANER_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, PartitionOffsets,
-    RECOVERY_POINT_CHECKPOINT, read_partition_offsets, write_partition_offsets,
+    HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, PartitionOffsets, RECOVERY_POINT_CHECKPOINT,
+    write_partition_offsets,
 };
 use crate::directory::{OpenMode, remove_if_exists};
 use crate::errors::LogError;
@@ -162,6 +162,7 @@ impl LogManager {
     /// spares the next start a recovery, and releases the locks. High watermarks too: they are the
     /// logs' own.
     pub fn shutdown(&self, now: Timestamp) {
+        self.cleaning.stop();
         std::thread::scope(|scope| {
             for dir in self.dirs.iter().filter(|dir| !dir.log_dir.is_offline()) {
                 scope.spawn(|| self.shut_down_dir(dir, now));
@@ -226,21 +227,11 @@ impl LogManager {
 
     /// Drops entries of deleted logs from the cleaner's checkpoint, which is kept as it is else.
     pub(super) fn write_cleaner_without(&self, log_dir: &LogDir, partitions: &[TopicPartition]) {
-        if log_dir.is_offline() {
-            return;
-        }
-        let path = log_dir.path().join(CLEANER_CHECKPOINT);
-        let result = read_partition_offsets(&*self.directory, &path).and_then(|mut offsets| {
+        self.change_cleaner_checkpoint(log_dir, |offsets| {
             let before = offsets.len();
             offsets.retain(|partition, _| !partitions.contains(partition));
-            if offsets.len() == before {
-                return Ok(());
-            }
-            write_partition_offsets(&*self.directory, &path, &offsets)
+            offsets.len() < before
         });
-        if let Err(error) = result {
-            log_dir.report_failure(&error);
-        }
     }
 
     fn write_offsets(

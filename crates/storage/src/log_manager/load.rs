@@ -19,6 +19,7 @@ use crate::checkpoint::{
     CLEANER_CHECKPOINT, HIGH_WATERMARK_CHECKPOINT, LOG_START_CHECKPOINT, PartitionOffsets,
     RECOVERY_POINT_CHECKPOINT, create_if_absent, read_partition_offsets,
 };
+use crate::cleaner::CleaningStates;
 use crate::directory::{Directory, remove_if_exists};
 use crate::errors::LoadError;
 use crate::log::{Log, OpenLog};
@@ -143,6 +144,8 @@ pub(super) fn load(
         background,
         tables: Mutex::new(tables),
         jitter_seeds,
+        cleaning: CleaningStates::default(),
+        cleaner_checkpoint: Mutex::default(),
     })
 }
 

@@ -22,6 +22,7 @@ pub use dirs::{LogDirs, StartError};
 pub use duties::FailedDirectory;
 
 use crate::checkpoint::PartitionOffsets;
+use crate::cleaner::CleaningStates;
 use crate::directory::{Directory, LockGuard};
 use crate::errors::{LoadError, LogError};
 use crate::log::{Log, OpenLog};
@@ -107,6 +108,9 @@ pub struct LogManager {
     background: Arc<Background>,
     tables: Mutex<Tables>,
     jitter_seeds: AtomicU64,
+    pub(crate) cleaning: CleaningStates,
+    /// Held while the cleaner's checkpoints are read or written.
+    pub(crate) cleaner_checkpoint: Mutex<()>,
 }
 
 /// One directory of `log.dirs` with what is remembered of it.
@@ -303,6 +307,7 @@ impl LogManager {
         let mut failed = Vec::new();
         let mut touched: Vec<Arc<LogDir>> = Vec::new();
         for partition in partitions {
+            self.cleaning.abort_and_pause(partition);
             let removed = {
                 let mut tables = self.tables.lock();
                 let current = tables.current.remove(partition);
@@ -332,6 +337,8 @@ impl LogManager {
                     touched.push(log_dir);
                 }
             }
+            self.cleaning.forget(partition);
+            self.cleaning.resume(partition);
         }
         for log_dir in touched {
             self.write_recovery_points_of(&log_dir);
@@ -351,10 +358,8 @@ impl LogManager {
         offset: Offset,
         now: Timestamp,
     ) -> Result<bool, LogError> {
-        let (cut, log_dir) = {
-            let mut log = log.lock();
-            (log.truncate_to(offset, now)?, log.log_dir())
-        };
+        let (cut, log_dir) =
+            self.without_cleaning(log, offset, |log| log.truncate_to(offset, now))?;
         if cut {
             self.write_recovery_points_of(&log_dir);
         }
@@ -372,13 +377,44 @@ impl LogManager {
         offset: Offset,
         now: Timestamp,
     ) -> Result<(), LogError> {
-        let log_dir = {
-            let mut log = log.lock();
-            log.truncate_fully_and_start_at(offset, None, now)?;
-            log.log_dir()
-        };
+        // As in Kafka even when it only affects the active segment: it is rare.
+        let cut = |log: &mut Log| log.truncate_fully_and_start_at(offset, None, now);
+        let ((), log_dir) = self.without_cleaning(log, Offset::MIN, cut)?;
         self.write_recovery_points_of(&log_dir);
         Ok(())
+    }
+
+    /// Cuts a log while nobody cleans it. The active segment is never cleaned: a cut at or above
+    /// its base, of `offset`, waits for nobody.
+    fn without_cleaning<T>(
+        &self,
+        log: &LogHandle,
+        offset: Offset,
+        cut: impl FnOnce(&mut Log) -> Result<T, LogError>,
+    ) -> Result<(T, Arc<LogDir>), LogError> {
+        let (partition, affects_cleaner) = {
+            let log = log.lock();
+            let below_active = offset < log.active_base_offset() && !log.is_future();
+            (log.topic_partition().clone(), below_active)
+        };
+        if affects_cleaner {
+            self.cleaning.abort_and_pause(&partition);
+        }
+        let (result, log_dir, active_base) = {
+            let mut log = log.lock();
+            (cut(&mut log), log.log_dir(), log.active_base_offset())
+        };
+        if affects_cleaner {
+            self.lower_cleaner_checkpoint(&log_dir, &partition, active_base);
+            self.cleaning.resume(&partition);
+        }
+        Ok((result?, log_dir))
+    }
+
+    /// Directories that serve.
+    pub(crate) fn online_dirs(&self) -> Vec<Arc<LogDir>> {
+        let dirs = self.dirs.iter().map(|dir| &dir.log_dir);
+        dirs.filter(|dir| !dir.is_offline()).cloned().collect()
     }
 
     /// Gives a topic's logs their changed configuration.

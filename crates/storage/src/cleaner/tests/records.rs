@@ -1,0 +1,167 @@
+//! Which records stay.
+
+use super::*;
+
+#[test]
+fn the_last_record_of_each_key_stays_at_its_offset() {
+    let bench = Bench::new(compacted());
+    for (key, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("b", "2")] {
+        bench.put(key, Some(value));
+    }
+    bench.roll();
+    bench.put("a", Some("active"));
+    let CleanRound::Cleaned(stats) = bench.clean() else {
+        panic!("the log is dirty");
+    };
+    assert_eq!((stats.messages_read, stats.messages_written), (5, 3));
+    assert_eq!(bench.kept(), "2:a 3:c 4:b 5:a");
+    assert_eq!(bench.checkpoint(), Some(5));
+    assert_eq!(bench.clean(), CleanRound::Nothing);
+    // The same after a restart, and through the reader.
+    let bench = bench.reopened();
+    assert_eq!(bench.kept(), "2:a 3:c 4:b 5:a");
+    bench.log.lock().update_high_watermark(6);
+    let reader = bench.log.lock().reader();
+    let fetched = reader
+        .read(0, 10_000, crate::FetchIsolation::HighWatermark, true)
+        .unwrap();
+    let bytes = fetched.slice.unwrap().read().unwrap();
+    let first = BatchIterator::new(&bytes).next().unwrap().unwrap();
+    assert_eq!(first.base_offset(), 2);
+}
+
+#[test]
+fn a_batch_keeps_its_offsets_when_records_in_it_go() {
+    let bench = Bench::new(compacted());
+    let records = [("a", Some("1")), ("b", Some("1")), ("c", Some("1"))];
+    bench.append(batch(RecordBatchBuilder::new(0), &records));
+    bench.put("a", Some("2"));
+    bench.put("c", Some("2"));
+    bench.roll();
+    bench.clean();
+    assert_eq!(bench.kept(), "1:b 3:a 4:c");
+    let bytes = bench.bytes();
+    let first = BatchIterator::new(&bytes).next().unwrap().unwrap();
+    assert_eq!((first.base_offset(), first.last_offset()), (0, 2));
+    assert_eq!(first.last_offset_delta, 2);
+    assert_eq!(first.record_count, Some(1));
+}
+
+#[test]
+fn a_tombstone_stays_until_its_horizon_which_is_set_once() {
+    let bench = Bench::new(compacted());
+    bench.put("a", Some("1"));
+    bench.put("a", None);
+    bench.put("b", Some("1"));
+    bench.roll();
+    bench.clean();
+    assert_eq!(bench.kept(), "1:a 2:b");
+    let horizon = |bench: &Bench| {
+        let bytes = bench.bytes();
+        let first = BatchIterator::new(&bytes).next().unwrap().unwrap();
+        let records = first.records(DECOMPRESSED_SIZE_MAX).unwrap();
+        let timestamp = records.iter().unwrap().next().unwrap().unwrap().timestamp;
+        assert_eq!(timestamp, Timestamp(1000), "the record's own time stays");
+        first.delete_horizon()
+    };
+    let due = NOW.0 + DELETE_RETENTION;
+    assert_eq!(horizon(&bench), Some(Timestamp(due)));
+    bench.set_time(due - 1);
+    bench.clean_again();
+    assert_eq!(bench.kept(), "1:a 2:b");
+    assert_eq!(horizon(&bench), Some(Timestamp(due)));
+    bench.set_time(due);
+    bench.clean_again();
+    assert_eq!(bench.kept(), "2:b");
+}
+
+#[test]
+fn aborted_data_goes_at_once_and_its_marker_when_nothing_is_left_and_the_horizon_passed() {
+    let bench = Bench::new(compacted());
+    bench.put("a", Some("1")); // 0
+    bench.append(produced(7, 0, true, &["a", "b"])); // 1, 2
+    bench.append_from(
+        marker(7, TransactionResult::Abort),
+        AppendOrigin::Coordinator,
+    ); // 3
+    bench.append(produced(7, 2, true, &["c"])); // 4
+    bench.append_from(
+        marker(7, TransactionResult::Commit),
+        AppendOrigin::Coordinator,
+    ); // 5
+    bench.put("z", Some("1")); // 6
+    bench.roll();
+    bench.clean();
+    // The aborted value of "a" hides nothing.
+    assert_eq!(bench.kept(), "0:a 3:marker 4:c 5:marker 6:z");
+    let aborted = |bench: &Bench| {
+        let view = bench.log.lock().cleaning_view();
+        view.segments[0].transaction_index.entries().unwrap().len()
+    };
+    assert_eq!(aborted(&bench), 1, "data of it was met in this pass");
+
+    // Nothing of the aborted transaction is met now: its marker gets a horizon.
+    bench.clean_again();
+    assert_eq!(bench.kept(), "0:a 3:marker 4:c 5:marker 6:z");
+    assert_eq!(aborted(&bench), 0);
+    bench.set_time(NOW.0 + DELETE_RETENTION);
+    bench.clean_again();
+    assert_eq!(bench.kept(), "0:a 4:c 5:marker 6:z");
+}
+
+#[test]
+fn an_open_transaction_is_a_limit() {
+    let bench = Bench::new(compacted());
+    bench.put("a", Some("1"));
+    bench.roll();
+    bench.append(produced(7, 0, true, &["b"]));
+    bench.put("a", Some("2"));
+    bench.roll();
+    bench.clean();
+    assert_eq!(
+        bench.kept(),
+        "0:a 1:b 2:a",
+        "the segment with the LSO is not read"
+    );
+    assert_eq!(bench.checkpoint(), Some(1));
+}
+
+#[test]
+fn the_last_batch_of_a_producer_stays_even_if_it_is_empty() {
+    let bench = Bench::new(compacted());
+    bench.append(produced(9, 0, false, &["a"])); // 0
+    bench.append(produced(9, 1, false, &["a", "b"])); // 1, 2
+    bench.put("a", Some("2")); // 3
+    bench.put("b", Some("2")); // 4
+    bench.roll();
+    bench.clean();
+    assert_eq!(bench.kept(), "3:a 4:b");
+    let bytes = bench.bytes();
+    let first = BatchIterator::new(&bytes).next().unwrap().unwrap();
+    assert_eq!((first.base_offset(), first.last_offset()), (1, 2));
+    assert_eq!((first.record_count, first.last_sequence()), (Some(0), 2));
+    // The next batch of the producer follows even when the state is rebuilt from the log.
+    let bench = bench.reopened();
+    bench.append(produced(9, 3, false, &["c"]));
+}
+
+#[test]
+fn records_without_a_key_go() {
+    let bench = Bench::new(LogConfig {
+        compact: false,
+        ..compacted()
+    });
+    let mut keyless = RecordBatchBuilder::new(0);
+    keyless.append(Timestamp(1000), None, Some(b"x")).unwrap();
+    bench.append(keyless.build().unwrap());
+    bench.put("a", Some("1"));
+    bench.roll();
+    assert_eq!(
+        bench.clean(),
+        CleanRound::Nothing,
+        "only compacted logs are cleaned"
+    );
+    bench.log.lock().update_config(Arc::new(compacted()));
+    bench.clean();
+    assert_eq!(bench.kept(), "1:a");
+}
