@@ -32,6 +32,8 @@ const READ_BYTES_MAX: usize = 1 << 20;
 #[derive(Default)]
 struct Model {
     assignment: Vec<BrokerId>,
+    /// Replicas that a running reassignment adds.
+    adding: Vec<BrokerId>,
     /// Replicas that a reassignment is about to remove. The controller tells the leader of the new
     /// assignment before it takes them out of the ISR, and from then on the high watermark does not
     /// wait for them (`onPartitionReassignment`, steps B3 and B4).
@@ -95,6 +97,7 @@ impl Checker {
                             let tp = TopicPartition::new(topic.clone(), index);
                             let model = self.partitions.entry(tp).or_default();
                             model.assignment = assignment.replicas;
+                            model.adding = assignment.adding;
                             model.removing = assignment.removing;
                         }
                     }
@@ -198,6 +201,15 @@ impl Checker {
         self.partitions
             .get(tp)
             .map_or(&[], |model| &model.assignment)
+    }
+
+    /// Whether all replicas that were there before a running reassignment are in sync.
+    pub(crate) fn origin_is_in_sync(&self, tp: &TopicPartition) -> bool {
+        self.partitions.get(tp).is_some_and(|model| {
+            let in_sync = |id| model.state.as_ref().is_some_and(|s| s.isr.contains(id));
+            let mut replicas = model.assignment.iter();
+            replicas.all(|id| model.adding.contains(id) || in_sync(id))
+        })
     }
 
     /// The members of the ISR that must have all that is committed.

@@ -53,6 +53,11 @@ impl Nemesis {
         self.broken_disks.remove(&broker);
     }
 
+    /// Whether a topic's deletion was ordered: what happens to its records does not matter.
+    pub(crate) fn is_deleting(&self, topic: &TopicName) -> bool {
+        self.deleting.contains(topic)
+    }
+
     fn guards(&self, broker: BrokerId) -> bool {
         self.guards.values().any(|guards| guards.contains(&broker))
     }
@@ -138,9 +143,6 @@ impl Simulation {
             71..=76 if is_up && !spared => {
                 note!(self.world, "{broker} is told to stop");
                 self.with_process(broker, |process, io| process.begin_to_stop(io))?;
-                let down = self.world.random.millis(3_000, 12_000);
-                self.world
-                    .after(down, Event::EndOfFault(Fault::Down(broker)));
             }
             77..=85 => self.reassign(),
             86..=91 => self.elect_preferred(),
@@ -182,7 +184,7 @@ impl Simulation {
                 let Some(state) = self.checker.state(&tp) else {
                     continue;
                 };
-                if !state.isr.contains(&broker) {
+                if !state.isr.contains(&broker) || self.nemesis.is_deleting(&tp.topic) {
                     continue;
                 }
                 let trusted = self.checker.trusted_isr(&tp);
@@ -345,6 +347,11 @@ impl Simulation {
         let Some(tp) = self.lasting_partition() else {
             return;
         };
+        // Kafka's controller lets a reassignment be taken back although only replicas that it adds
+        // are in sync, and the partition is offline for good then.
+        if !self.checker.origin_is_in_sync(&tp) {
+            return;
+        }
         let target = if self.world.random.chance(20) {
             None
         } else {

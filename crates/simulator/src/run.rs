@@ -118,7 +118,7 @@ fn live(simulation: &mut Simulation) -> Result<(), String> {
     let calm = simulation.world.random.millis(500, 5_000);
     simulation.run_for(calm)?;
     simulation.begin_faults();
-    let faults = simulation.world.random.millis(20_000, 60_000);
+    let faults = simulation.world.random.millis(15_000, 45_000);
     simulation.run_for(faults)?;
     simulation.end_faults()?;
     simulation.run_for(Duration::from_secs(2))?;

@@ -14,7 +14,7 @@ use crate::checker::{Checker, Violation};
 use crate::client::{Client, Consumer, Next, Producer};
 use crate::ensemble::Ensemble;
 use crate::message::{CallId, FromEnsemble, Lane, Node, Output, Request, Response};
-use crate::nemesis::Nemesis;
+use crate::nemesis::{Fault, Nemesis};
 use crate::network::Network;
 use crate::random::Random;
 use crate::settings::Settings;
@@ -465,16 +465,18 @@ impl Simulation {
     fn may_be_trusted(&self, broker: BrokerId) -> bool {
         let by_the_controller = self.checker.partitions().any(|tp| {
             let state = self.checker.state(tp);
-            state.is_some_and(|state| state.isr.contains(&broker))
+            !self.nemesis.is_deleting(&tp.topic)
+                && state.is_some_and(|state| state.isr.contains(&broker))
         });
         let by_a_leader = self
             .machines
             .values()
             .filter_map(|machine| machine.process.as_ref())
             .any(|process| {
-                process.replicas.values().any(|replica| {
+                process.replicas.iter().any(|(tp, replica)| {
                     replica.partition.is_leader()
                         && replica.partition.isr().is_in_maximal_isr(broker)
+                        && !self.nemesis.is_deleting(&tp.topic)
                 })
             });
         by_the_controller || by_a_leader
@@ -527,6 +529,9 @@ impl Simulation {
         process.close(wall);
         self.ensemble.close_all(&mut self.world, broker);
         self.gone(broker);
+        let down = self.world.random.millis(100, 8_000);
+        self.world
+            .after(down, Event::EndOfFault(Fault::Down(broker)));
     }
 
     fn gone(&mut self, broker: BrokerId) {
@@ -537,6 +542,26 @@ impl Simulation {
         }
         self.network.broker_died(&mut self.world, broker);
         self.nemesis.died(broker);
+    }
+
+    /// The two brokers cannot reach each other from now on.
+    pub fn cut(&mut self, a: i32, b: i32) {
+        self.network.cut(&mut self.world, BrokerId(a), BrokerId(b));
+    }
+
+    /// They can reach each other again.
+    pub fn heal(&mut self, a: i32, b: i32) {
+        self.network.heal(BrokerId(a), BrokerId(b));
+    }
+
+    /// Stops a broker in its tracks (SIGSTOP).
+    pub fn sleep(&mut self, broker: i32) {
+        self.pause(BrokerId(broker));
+    }
+
+    /// Lets it go on.
+    pub fn wake(&mut self, broker: i32) -> Result<(), Violation> {
+        self.resume(BrokerId(broker))
     }
 
     /// Stops a broker in its tracks (SIGSTOP).

@@ -280,10 +280,13 @@ impl Process {
             });
         }
         self.forget_deleted();
+        let look_again = !self.touched.is_empty();
         let ready: Vec<CallId> = self
             .fetches
             .iter()
-            .filter(|(_, waiting)| waiting.deadline <= io.now || self.is_ready(&waiting.request))
+            .filter(|(_, waiting)| {
+                waiting.deadline <= io.now || (look_again && self.is_ready(&waiting.request))
+            })
             .map(|(call, _)| *call)
             .collect();
         for call in ready {
