@@ -45,6 +45,14 @@ pub(crate) fn start(
             inter_broker: InterBroker::new(&config, own_id, Arc::clone(metadata_cache)),
             version: write_txn_markers_version(config.inter_broker_protocol_version()),
         }),
+        partition_count_now: {
+            let metadata_cache = Arc::clone(metadata_cache);
+            Box::new(move || {
+                let snapshot = metadata_cache.snapshot();
+                let topic = snapshot.topic(TRANSACTION_STATE_TOPIC);
+                topic.map_or(0, |topic| topic.partitions.len())
+            })
+        },
         batch_size_max: Box::new(move || {
             let max_message_bytes = configs.topic(TRANSACTION_STATE_TOPIC).max_message_bytes;
             usize::try_from(max_message_bytes).unwrap_or(0)

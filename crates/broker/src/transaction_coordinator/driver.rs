@@ -52,6 +52,8 @@ pub(crate) struct Start {
     pub(crate) markers: Arc<dyn MarkerTransport>,
     /// `max.message.bytes` of the transaction log, which may change.
     pub(crate) batch_size_max: Box<dyn Fn() -> usize + Send + Sync>,
+    /// How many partitions the transaction log has now, as far as is known.
+    pub(crate) partition_count_now: Box<dyn Fn() -> usize + Send + Sync>,
 }
 
 /// The transaction coordinator of this broker.
@@ -61,6 +63,7 @@ pub struct TransactionCoordinator {
     clock: Clock,
     log: Arc<dyn CoordinatorLog>,
     batch_size_max: Box<dyn Fn() -> usize + Send + Sync>,
+    partition_count_now: Box<dyn Fn() -> usize + Send + Sync>,
     producer_ids: OnceLock<ProducerIdSource>,
     slots: Vec<Mutex<Slot>>,
     next_request: AtomicU64,
@@ -100,6 +103,7 @@ impl TransactionCoordinator {
             log,
             markers: transport,
             batch_size_max,
+            partition_count_now,
         } = start;
         let config = Arc::new(settings.transaction.clone());
         let slots = (0..settings.partition_count)
@@ -122,6 +126,7 @@ impl TransactionCoordinator {
             clock,
             log,
             batch_size_max,
+            partition_count_now,
             producer_ids: OnceLock::new(),
             slots,
             next_request: AtomicU64::new(0),
@@ -340,6 +345,16 @@ impl TransactionCoordinator {
             leader_epoch,
             mut loader,
         } = load;
+        if (self.partition_count_now)() > self.slots.len() {
+            // As in Kafka it stays loading: ids would be looked for in the wrong partitions.
+            tracing::error!(
+                partition,
+                expected = self.slots.len(),
+                "not loading transactions: the transaction log has more partitions than when this \
+                 broker started"
+            );
+            return;
+        }
         let started = self.clock.now();
         let log = Arc::clone(&self.log);
         let buffer_size = self.settings.load_buffer_size;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -33,6 +34,8 @@ const ID: &str = "tx";
 #[derive(Default)]
 struct MemoryLog {
     batches: Mutex<Vec<Bytes>>,
+    /// Whether the topic got a partition more after the start.
+    is_too_wide: AtomicBool,
 }
 
 struct Handle(Arc<MemoryLog>);
@@ -128,6 +131,16 @@ fn node(log: Arc<MemoryLog>) -> Node {
         log: Arc::new(Handle(Arc::clone(&log))),
         markers: Arc::new(MarkersHandle(Arc::clone(&markers))),
         batch_size_max: Box::new(|| 1_000_000),
+        partition_count_now: {
+            let log = Arc::clone(&log);
+            Box::new(move || {
+                if log.is_too_wide.load(Ordering::Relaxed) {
+                    6
+                } else {
+                    5
+                }
+            })
+        },
     });
     coordinator.set_producer_ids(Box::new(|| Box::pin(async { Ok(ProducerId(7)) })));
     let partition = TopicPartition::new(TRANSACTION_STATE_TOPIC, coordinator.partition_for(ID));
@@ -269,6 +282,25 @@ async fn listings_are_whole_or_refused() {
     assert_eq!(
         node.coordinator.list(&filter),
         Err(ErrorCode::CoordinatorNotAvailable)
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_got_more_partitions_is_not_loaded() {
+    let node = node(Arc::default());
+    node.log.is_too_wide.store(true, Ordering::Relaxed);
+    node.coordinator
+        .on_election(&node.partition, LeaderEpoch(0));
+    tokio::task::yield_now().await;
+    assert_eq!(
+        node.coordinator.describe(ID),
+        Err(ErrorCode::CoordinatorLoadInProgress)
+    );
+    node.log.is_too_wide.store(false, Ordering::Relaxed);
+    node.elect(1).await;
+    assert_eq!(
+        node.coordinator.describe(ID),
+        Err(ErrorCode::TransactionalIdNotFound)
     );
 }
 
