@@ -8,6 +8,7 @@ use kafka_protocol::messages::write_txn_markers_request::{
 use kafka_protocol::messages::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 use ottla_client::ClientError;
 use ottla_coordinator_runtime::TransactionOutcome;
+use ottla_model::ids::TRANSACTION_STATE_TOPIC;
 use ottla_model::{BrokerId, ErrorCode, ProducerId, TopicName, TopicPartition};
 use ottla_transaction_coordinator::{
     Answers, MarkerDestination, MarkerSender, SenderAction, SenderEvent, TransactionMarkers,
@@ -20,7 +21,7 @@ use super::inter_broker::InterBroker;
 use super::markers::{Marker, MarkerWriter};
 use crate::clock::Clock;
 use crate::handlers::wire;
-use crate::metadata_cache::MetadataCache;
+use crate::metadata_cache::{MetadataCache, MetadataSnapshot};
 
 /// How markers get to the leaders of their partitions.
 pub(crate) trait MarkerTransport: Send + Sync + 'static {
@@ -100,19 +101,7 @@ pub(crate) struct ClusterMarkers {
 impl MarkerTransport for ClusterMarkers {
     fn destination(&self, partition: &TopicPartition) -> MarkerDestination {
         let snapshot = self.metadata_cache.snapshot();
-        let Some(known) = snapshot.partition(partition) else {
-            return MarkerDestination::UnknownPartition;
-        };
-        let leader = known.state.leader;
-        let is_reachable = snapshot
-            .brokers
-            .get(&leader)
-            .is_some_and(|broker| broker.endpoint(self.inter_broker.listener()).is_some());
-        if is_reachable {
-            MarkerDestination::Leader(leader)
-        } else {
-            MarkerDestination::NotAvailable
-        }
+        destination(&snapshot, self.inter_broker.listener(), partition)
     }
 
     fn send(&self, broker: BrokerId, markers: Vec<TransactionMarkers>) -> Pending<Option<Answers>> {
@@ -134,6 +123,28 @@ impl MarkerTransport for ClusterMarkers {
                 }
             }
         })
+    }
+}
+
+/// Who leads a partition. One that is not known was deleted, but only once the controller has
+/// described the cluster: at a start this broker may lead the transaction log before that, and a
+/// marker that is left out then would leave its transaction open for ever.
+fn destination(
+    cluster: &MetadataSnapshot,
+    listener: &str,
+    partition: &TopicPartition,
+) -> MarkerDestination {
+    let Some(known) = cluster.partition(partition) else {
+        return match cluster.topic(TRANSACTION_STATE_TOPIC) {
+            Some(_) => MarkerDestination::UnknownPartition,
+            None => MarkerDestination::NotAvailable,
+        };
+    };
+    let leader = known.state.leader;
+    let broker = cluster.brokers.get(&leader);
+    match broker.and_then(|broker| broker.endpoint(listener)) {
+        Some(_) => MarkerDestination::Leader(leader),
+        None => MarkerDestination::NotAvailable,
     }
 }
 
@@ -212,4 +223,72 @@ fn decode(response: &WriteTxnMarkersResponse) -> Answers {
         }
     }
     answers
+}
+
+#[cfg(test)]
+mod tests {
+    use ottla_model::control::{ControlHeader, UpdateMetadataPartition, UpdateMetadataRequest};
+    use ottla_model::{
+        BrokerEpoch, ControllerEpoch, Endpoint, LeaderAndIsr, LeaderEpoch, LeaderRecoveryState,
+        LiveBroker, PartitionEpoch, SecurityProtocol,
+    };
+
+    use super::*;
+
+    fn described(partitions: &[(&str, i32)]) -> MetadataCache {
+        let cache = MetadataCache::default();
+        let partitions = partitions
+            .iter()
+            .map(|(topic, leader)| UpdateMetadataPartition {
+                topic_partition: TopicPartition::new(*topic, 0),
+                state: LeaderAndIsr {
+                    leader: BrokerId(*leader),
+                    leader_epoch: LeaderEpoch(0),
+                    isr: vec![BrokerId(1)],
+                    recovery: LeaderRecoveryState::Recovered,
+                    partition_epoch: PartitionEpoch(0),
+                    controller_epoch: ControllerEpoch(1),
+                },
+                replicas: vec![BrokerId(1)],
+                offline_replicas: vec![],
+            });
+        cache.update(&UpdateMetadataRequest {
+            header: ControlHeader {
+                controller_id: BrokerId(1),
+                controller_epoch: ControllerEpoch(1),
+                broker_epoch: BrokerEpoch(1),
+            },
+            partitions: partitions.collect(),
+            topic_ids: vec![],
+            live_brokers: vec![LiveBroker {
+                id: BrokerId(1),
+                epoch: BrokerEpoch(1),
+                endpoints: vec![Endpoint {
+                    listener: "INSIDE".to_owned(),
+                    host: "h".to_owned(),
+                    port: 1,
+                    protocol: SecurityProtocol::Plaintext,
+                }],
+                rack: None,
+            }],
+        });
+        cache
+    }
+
+    #[test]
+    fn a_partition_counts_as_deleted_only_once_the_cluster_is_described() {
+        use MarkerDestination::{Leader, NotAvailable, UnknownPartition};
+        let check = |partitions: &[(&str, i32)], listener, expected| {
+            let cluster = described(partitions).snapshot();
+            let found = destination(&cluster, listener, &TopicPartition::new("t", 0));
+            assert_eq!(found, expected, "{partitions:?} {listener}");
+        };
+        let log = (TRANSACTION_STATE_TOPIC, 1);
+        check(&[], "INSIDE", NotAvailable);
+        check(&[log], "INSIDE", UnknownPartition);
+        check(&[log, ("t", 1)], "INSIDE", Leader(BrokerId(1)));
+        check(&[log, ("t", 1)], "OUTSIDE", NotAvailable);
+        check(&[log, ("t", 2)], "INSIDE", NotAvailable);
+        check(&[log, ("t", -1)], "INSIDE", NotAvailable);
+    }
 }
