@@ -8,9 +8,10 @@ use ottla_protocol::ApiTable;
 
 use crate::clock::Clock;
 use crate::configs::Configs;
-use crate::controller::{ControllerBlocks, ControllerHandle};
+use crate::controller::ControllerHandle;
 use crate::coordination::CoordinationHandle;
 use crate::dynamic_config::DynamicConfig;
+use crate::fetcher::ClusterBlocks;
 use crate::group_coordinator::GroupCoordinator;
 use crate::metadata_cache::MetadataCache;
 use crate::producer_ids::ProducerIds;
@@ -50,7 +51,7 @@ pub(crate) struct Broker {
     /// Follows and makes changes of configuration.
     pub(crate) dynamic_config: Arc<DynamicConfig>,
     /// Producer ids for idempotent producers.
-    pub(crate) producer_ids: Arc<ProducerIds<ControllerBlocks>>,
+    pub(crate) producer_ids: Arc<ProducerIds<ClusterBlocks>>,
 }
 
 impl fmt::Debug for Broker {

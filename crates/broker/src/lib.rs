@@ -13,6 +13,7 @@ pub mod configs;
 pub mod controller;
 pub mod coordination;
 pub mod dynamic_config;
+pub mod fetcher;
 pub mod group_coordinator;
 mod background;
 mod coordinator_log;

@@ -22,12 +22,13 @@ use crate::background::Background;
 use crate::broker::Broker;
 use crate::clock::{Clock, random_bytes, random_u64};
 use crate::configs::Configs;
-use crate::controller::{self, ControllerBlocks, ControllerHandle};
+use crate::controller::{self, ControllerHandle};
 use crate::coordination::registration::longest_expiry;
 use crate::coordination::startup::StartupError;
 use crate::coordination::{CoordinationHandle, Provider, ProviderError};
 use crate::coordinator_log::ReplicatedLog;
 use crate::dynamic_config::{Changed, DynamicConfig, Loggers};
+use crate::fetcher::{ClusterBlocks, Fetchers, ToController, alter_partition};
 use crate::group_coordinator::GroupCoordinator;
 use crate::group_coordinator::settings::Settings;
 use crate::listeners;
@@ -105,6 +106,7 @@ pub struct RunningBroker {
     addresses: Vec<(ListenerName, SocketAddr)>,
     log_manager: Arc<LogManager>,
     background: Background,
+    fetchers: Arc<Fetchers>,
     followers: Vec<tokio::task::JoinHandle<()>>,
     /// Whether other brokers may take over what this one leads.
     is_in_cluster: bool,
@@ -153,6 +155,7 @@ impl RunningBroker {
             Arc::clone(&metadata_cache),
             Arc::clone(&log_manager),
         );
+        let fetchers = Fetchers::start(&config, &replica_manager, &metadata_cache);
         let offsets_partitions = partition_count(&coordination, GROUP_METADATA_TOPIC).await?;
         let group_coordinator = GroupCoordinator::start(
             Settings::new(&config, offsets_partitions),
@@ -215,7 +218,17 @@ impl RunningBroker {
             &replica_manager,
             failed_directories(id, Arc::clone(&coordination)),
         );
+        let to_controller = ToController::new(
+            &config,
+            id,
+            Arc::clone(&controller),
+            Arc::clone(&metadata_cache),
+        );
         let followers = vec![
+            tokio::spawn(alter_partition::run(
+                Arc::clone(&replica_manager),
+                Arc::clone(&to_controller),
+            )),
             tokio::spawn(Arc::clone(&dynamic_config).follow(move || clock.wall())),
             tokio::spawn(follow_changes(
                 dynamic_config.subscribe(),
@@ -225,7 +238,7 @@ impl RunningBroker {
             )),
         ];
 
-        let producer_ids = ProducerIds::new(ControllerBlocks::new(id, Arc::clone(&controller)));
+        let producer_ids = ProducerIds::new(ClusterBlocks(to_controller));
         let source = Arc::clone(&producer_ids);
         transaction_coordinator.set_producer_ids(Box::new(move || {
             let source = Arc::clone(&source);
@@ -273,6 +286,7 @@ impl RunningBroker {
             addresses,
             log_manager,
             background,
+            fetchers,
             followers,
             is_in_cluster,
         })
@@ -305,6 +319,7 @@ impl RunningBroker {
         self.server.shutdown(SHUTDOWN_GRACE).await;
         self.broker.group_coordinator.shut_down();
         self.broker.transaction_coordinator.shut_down();
+        self.fetchers.shut_down().await;
         drop(self.background);
         let (logs, clock) = (Arc::clone(&self.log_manager), self.broker.clock);
         if let Err(error) = tokio::task::spawn_blocking(move || logs.shutdown(clock.wall())).await {

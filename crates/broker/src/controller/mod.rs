@@ -13,7 +13,6 @@ mod control_wire;
 mod driver;
 pub mod handle;
 mod own_broker;
-mod producer_id_blocks;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -25,7 +24,6 @@ use crate::broker::Broker;
 
 pub use channel::ControlReceiver;
 pub use handle::{ControllerHandle, Start};
-pub use producer_id_blocks::ControllerBlocks;
 pub use topic_admin::TopicAdmin;
 
 impl Broker {

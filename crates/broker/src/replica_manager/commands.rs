@@ -13,10 +13,12 @@ use ottla_replication::control::{
     Hosted as HostedFacts, LeaderAndIsrStep, StopReplicaStep, leader_and_isr_step,
     stop_replica_step,
 };
+use ottla_replication::fetcher::InitialFetch;
 use ottla_replication::partition::{MakeFollower, MakeLeader};
 
-use super::hosted::{Effects, Fetches, Hosted, HostedPartition, HostedTable};
+use super::hosted::{Effects, Fetches, Hosted, HostedPartition, HostedTable, Inner};
 use super::{LeadershipListener, ReplicaManager};
+use crate::fetcher::manager::Follow;
 
 /// A partition whose role changed: who is told, once all commands of a request are carried out.
 enum RoleChange {
@@ -99,13 +101,17 @@ impl ReplicaManager {
             .collect();
         let mut partitions = Vec::with_capacity(request.partitions.len());
         let mut changes = Vec::new();
+        let mut follows = Vec::new();
         for command in &request.partitions {
             let tp = &command.topic_partition;
             let topic_id = topic_ids.get(&tp.topic).copied().unwrap_or(TopicId::ZERO);
-            let error = self.lead_or_follow(command, topic_id, &mut changes);
+            let error = self.lead_or_follow(command, topic_id, &mut changes, &mut follows);
             partitions.push((tp.clone(), error));
         }
         self.start_high_watermark_checkpoints();
+        if let Some(fetchers) = self.fetchers() {
+            fetchers.follow(follows);
+        }
         self.tell(changes);
         drop(fence);
         LeaderAndIsrResponse {
@@ -139,6 +145,7 @@ impl ReplicaManager {
         command: &LeaderAndIsrPartition,
         topic_id: TopicId,
         changes: &mut Vec<RoleChange>,
+        follows: &mut Vec<Follow>,
     ) -> ErrorCode {
         let tp = &command.topic_partition;
         let table = self.table.load();
@@ -161,10 +168,22 @@ impl ReplicaManager {
         let result = match step {
             LeaderAndIsrStep::Answer(error) => return error,
             LeaderAndIsrStep::BecomeLeader => self.lead(&hosted, command, topic_id, changes),
-            LeaderAndIsrStep::BecomeFollower => self.follow(&hosted, command, topic_id, changes),
-            LeaderAndIsrStep::AssignTopicId { .. } => assign_topic_id(&hosted, topic_id),
-            // Without a fetcher there is nothing that could forget the id.
-            LeaderAndIsrStep::DropFetcherTopicId => Ok(()),
+            LeaderAndIsrStep::BecomeFollower => {
+                self.follow(&hosted, command, topic_id, changes, follows)
+            }
+            LeaderAndIsrStep::AssignTopicId { refresh_fetcher } => {
+                let assigned = assign_topic_id(&hosted, topic_id);
+                if refresh_fetcher && let Some(fetchers) = self.fetchers() {
+                    fetchers.set_topic_id(tp, Some(topic_id));
+                }
+                assigned
+            }
+            LeaderAndIsrStep::DropFetcherTopicId => {
+                if let Some(fetchers) = self.fetchers() {
+                    fetchers.set_topic_id(tp, None);
+                }
+                Ok(())
+            }
         };
         match result {
             Ok(()) => ErrorCode::None,
@@ -188,6 +207,7 @@ impl ReplicaManager {
             fetches: Fetches::Changed,
             ..Effects::default()
         };
+        self.stop_fetching(std::slice::from_ref(tp));
         let mut inner = hosted.lock();
         if command.state.partition_epoch < inner.partition.partition_epoch() {
             return Ok(());
@@ -237,6 +257,7 @@ impl ReplicaManager {
         command: &LeaderAndIsrPartition,
         topic_id: TopicId,
         changes: &mut Vec<RoleChange>,
+        follows: &mut Vec<Follow>,
     ) -> Result<(), ErrorCode> {
         let tp = hosted.topic_partition();
         let leader_is_alive = self
@@ -275,7 +296,14 @@ impl ReplicaManager {
                 tp.clone(),
                 Some(inner.partition.leader_epoch()),
             ));
+            let initial = self.initial_fetch(&inner, topic_id);
             drop(inner);
+            self.stop_fetching(std::slice::from_ref(tp));
+            follows.extend(initial.map(|initial| Follow {
+                partition: tp.clone(),
+                leader: command.state.leader,
+                initial,
+            }));
             hosted.carry_out(effects);
         }
         Ok(())
@@ -321,6 +349,11 @@ impl ReplicaManager {
             };
             partitions.push((tp.clone(), error));
         }
+        let no_fetching: Vec<_> = stopped
+            .iter()
+            .map(|(hosted, _)| hosted.topic_partition().clone())
+            .collect();
+        self.stop_fetching(&no_fetching);
         self.forget(&deleted);
         for (hosted, delete) in &stopped {
             stop(hosted, *delete);
@@ -337,6 +370,31 @@ impl ReplicaManager {
             error: ErrorCode::None,
             partitions,
         }
+    }
+
+    /// Ends replication to these partitions; not with a partition locked.
+    pub(super) fn stop_fetching(&self, partitions: &[TopicPartition]) {
+        if let Some(fetchers) = self.fetchers() {
+            fetchers.stop(partitions);
+        }
+    }
+
+    /// From where a new follower fetches.
+    fn initial_fetch(&self, inner: &Inner, topic_id: TopicId) -> Option<InitialFetch> {
+        let fetchers = self.fetchers()?;
+        let log = inner.log.as_ref()?.lock();
+        let latest_epoch = log.latest_epoch();
+        Some(InitialFetch {
+            topic_id: Some(topic_id).filter(|id| !id.is_zero()),
+            current_leader_epoch: inner.partition.leader_epoch(),
+            fetch_offset: InitialFetch::offset(
+                fetchers.truncates_on_fetch(),
+                latest_epoch,
+                log.log_end_offset(),
+                log.high_watermark(),
+            ),
+            latest_epoch,
+        })
     }
 
     /// Takes deleted partitions out of the table, so that nobody finds them any more.

@@ -141,6 +141,7 @@ impl ReplicaManager {
     /// A partition whose log cannot be used: all that wait for it are told. The caller holds the
     /// replica state lock.
     pub(super) fn mark_offline(&self, tp: &TopicPartition) {
+        self.stop_fetching(std::slice::from_ref(tp));
         let table = self.table.load();
         if let Some(Hosted::Online(hosted)) = table.get(tp.topic.as_str(), tp.partition) {
             let mut inner = hosted.lock();

@@ -6,11 +6,13 @@
 //! time. Requests that wait stand in the purgatory and are completed by whoever changes the
 //! partition, after its lock is gone.
 //!
-//! Read in this order: [`hosted`], [`append`], [`fetch`], [`offsets`], [`commands`], [`log_dirs`].
+//! Read in this order: [`hosted`], [`append`], [`fetch`], [`offsets`], [`follower`],
+//! [`commands`], [`log_dirs`].
 
 mod append;
 mod commands;
 mod fetch;
+mod follower;
 mod hosted;
 mod isr;
 mod log_dirs;
@@ -26,6 +28,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use ottla_config::BrokerConfig;
 use ottla_model::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, TopicName, TopicPartition};
 use ottla_replication::control::{ControlFence, Hosted as HostedFacts, lookup_error};
 use ottla_replication::isr_manager::IsrManager;
@@ -37,11 +40,13 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::configs::Configs;
 use crate::dynamic_config::DynamicConfig;
+use crate::fetcher::Fetchers;
 use crate::metadata_cache::MetadataCache;
 
 pub(crate) use append::AppendEntry;
 pub use append::AppendOutcome;
 pub(crate) use fetch::{ClientPlace, FetchEntry, FetchParams, ReadResult};
+pub(crate) use follower::FetchedFromLeader;
 pub(crate) use hosted::HostedPartition;
 use hosted::{Hosted, HostedTable};
 pub(crate) use log_dirs::LogDirDescription;
@@ -78,6 +83,7 @@ pub struct ReplicaManager {
     /// The replica state lock: commands run one at a time.
     control: Mutex<ControlFence>,
     listener: OnceLock<Arc<dyn LeadershipListener>>,
+    fetchers: OnceLock<Arc<Fetchers>>,
     dynamic_config: OnceLock<Arc<DynamicConfig>>,
     isr_manager: Mutex<IsrManager>,
     /// Notified when a change of in-sync replicas waits to be sent.
@@ -123,6 +129,7 @@ impl ReplicaManager {
             table: ArcSwap::default(),
             control: Mutex::default(),
             listener: OnceLock::new(),
+            fetchers: OnceLock::new(),
             dynamic_config: OnceLock::new(),
             isr_manager: Mutex::default(),
             isr_proposed: Notify::new(),
@@ -176,6 +183,11 @@ impl ReplicaManager {
             }
             hosted.publish(&inner);
         }
+    }
+
+    /// The broker's configuration in force.
+    pub fn broker_config(&self) -> Arc<BrokerConfig> {
+        self.configs.broker()
     }
 
     /// Takes over changed broker defaults: call after [`Configs::set_broker`].

@@ -203,6 +203,11 @@ impl Fetcher {
         self.states.is_empty()
     }
 
+    /// The lag of each partition in records, 0 where it is not known yet (`ConsumerLag`).
+    pub fn lags(&self) -> impl Iterator<Item = i64> {
+        self.states.values().map(|(_, s)| s.lag.unwrap_or(0))
+    }
+
     /// The partitions that wait for a new LeaderAndIsr (`FailedPartitionsCount`).
     pub fn failed_partitions(&self) -> &BTreeSet<TopicPartition> {
         &self.failed
