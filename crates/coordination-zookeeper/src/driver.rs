@@ -5,6 +5,7 @@
 //! only after the read that armed it was delivered. So no reply shows a change before its watch.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::task::{Context, Poll};
@@ -89,11 +90,16 @@ impl Driver {
         }
     }
 
-    /// Runs until the session has ended or is to be closed; then the client is dropped.
-    pub(crate) async fn run(mut self) -> Ended {
+    /// Runs until the session has ended or is to be closed; then the client is dropped. When the
+    /// client says that the session has ended, `over` tells when that is so for the server too.
+    pub(crate) async fn run(mut self, over: impl Future<Output = ()>) -> Ended {
         self.tell(Event::Session(SessionEvent::Connected));
         let expired = std::future::poll_fn(|context| self.step(context)).await;
         if expired {
+            if std::mem::replace(&mut self.connected, false) {
+                self.tell(Event::Session(SessionEvent::Disconnected));
+            }
+            self.wait_until(over).await;
             self.refuse_all();
             self.tell(Event::Session(SessionEvent::Expired));
         }
@@ -102,6 +108,19 @@ impl Driver {
             commands: self.commands,
             expired,
         }
+    }
+
+    /// Waits, and keeps what is asked meanwhile; the wish to close ends the wait.
+    async fn wait_until(&mut self, over: impl Future<Output = ()>) {
+        let mut over = std::pin::pin!(over);
+        std::future::poll_fn(|context| {
+            self.take_commands(context);
+            if !self.closing.is_empty() || self.handle_is_gone {
+                return Poll::Ready(());
+            }
+            over.as_mut().poll(context)
+        })
+        .await;
     }
 
     /// Does all that can be done now. Ready when the session is over: true if it ended by itself.

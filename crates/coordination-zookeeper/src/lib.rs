@@ -9,7 +9,8 @@
 //! Invariants: every request is answered once, in the order of submission; at most
 //! `zookeeper.max.in.flight.requests` are under way; a request that was under way when the
 //! connection broke is sent again when it is back (and may thus meet its own effect); every other
-//! outcome goes to the caller; expiry is terminal.
+//! outcome goes to the caller; expiry is terminal, and told only when no server has the session any
+//! more.
 
 mod connect_string;
 mod driver;

@@ -300,7 +300,9 @@ pub(crate) fn error_of(error: &zk::Error) -> Error {
         }
         zk::Error::InvalidAcl => Error::InvalidAcl,
         zk::Error::AuthFailed => Error::AuthFailed,
-        zk::Error::ConnectionLoss => Error::ConnectionLoss,
+        // What the client makes of a failed socket or of a silent server is "custom"; nothing that
+        // a server answers is.
+        zk::Error::ConnectionLoss | zk::Error::Custom(_) => Error::ConnectionLoss,
         zk::Error::BadArguments(_) => Error::BadArguments,
         zk::Error::RuntimeInconsistent => Error::RuntimeInconsistency,
         zk::Error::UnexpectedErrorCode(code) => Error::Other(*code),

@@ -8,11 +8,14 @@ use std::time::Duration;
 use ottla_coordination::{Coordination, Error, Event, EventSink, OpenError, Request, RequestId};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use zookeeper_client::{self as zk, Acls, Client, CreateMode, SessionState};
+use zookeeper_client::{self as zk, Acls, Client, CreateMode, SessionInfo, StateWatcher};
 
 use crate::connect_string::ConnectString;
 use crate::driver::{Command, Driver, Ended};
 use crate::requests::error_of;
+
+/// Pause between two tries to reach an ensemble that is away.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How to reach the ensemble.
 #[derive(Clone, Debug)]
@@ -115,6 +118,7 @@ fn run(
         };
         let mut states = client.state_watcher();
         let session_timeout = client.session_timeout();
+        let over = end_for_certain(options, client.session().clone());
         opened.send(Ok(client.session_id().0)).ok();
         let driver = Driver::new(
             client,
@@ -126,14 +130,10 @@ fn run(
             closing,
             mut commands,
             expired,
-        } = driver.run().await;
+        } = driver.run(over).await;
         if !expired {
             // The last handle of the client is gone, so it says good-bye to the server.
-            let closed = async {
-                while !states.state().is_terminated() {
-                    states.changed().await;
-                }
-            };
+            let closed = closed(&mut states);
             if tokio::time::timeout(session_timeout, closed).await.is_err() {
                 tracing::warn!("the ZooKeeper session could not be closed and will expire");
             }
@@ -219,10 +219,45 @@ async fn create_chroot(
             }
         }
     }
+    close(client).await;
+    Ok(())
+}
+
+/// Says good-bye to the server; returns when that has arrived or can no longer.
+async fn close(client: Client) {
     let mut states = client.state_watcher();
     drop(client);
-    while !matches!(states.state(), SessionState::Closed | SessionState::Expired) {
+    closed(&mut states).await;
+}
+
+async fn closed(states: &mut StateWatcher) {
+    while !states.state().is_terminated() {
         states.changed().await;
     }
-    Ok(())
+}
+
+/// Returns when no server has the session any more.
+///
+/// The client gives a session up by itself after it has not reached a server for somewhat longer
+/// than the session timeout. But when it was the ensemble that was away, the session and its
+/// ephemeral znodes are there again with it: an expiry that we only believe in would leave a
+/// `/controller` that names us and is nobody's. So the session is taken up once more, to be
+/// closed.
+async fn end_for_certain(options: &ZookeeperOptions, session: SessionInfo) {
+    let Some(ConnectString { servers, .. }) = ConnectString::parse(&options.connect) else {
+        return;
+    };
+    loop {
+        let connector = Client::connector()
+            .with_session_timeout(options.session_timeout)
+            .with_session(session.clone());
+        match connector.connect(&servers).await {
+            Ok(client) => return close(client).await,
+            Err(zk::Error::SessionExpired | zk::Error::AuthFailed) => return,
+            Err(error) => {
+                tracing::warn!(%error, "ZooKeeper cannot be reached");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
 }

@@ -1,0 +1,244 @@
+//! What becomes of requests, watches and the session when the connection breaks: against a real
+//! ZooKeeper, whose address `OTTLA_TEST_ZOOKEEPER` gives (`host:port`). Without it these tests say
+//! that they are skipped.
+
+mod proxy;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use ottla_coordination::conformance::Client;
+use ottla_coordination::{
+    AclPolicy, Coordination, CreateMode, Error, Event, EventSink, Reply, Request, RequestId,
+    SessionEvent, WatchEvent, WatchKind,
+};
+use ottla_coordination_zookeeper::{ZookeeperOptions, ZookeeperSession};
+use proxy::Proxy;
+
+const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
+
+fn server() -> Option<String> {
+    let server = std::env::var("OTTLA_TEST_ZOOKEEPER").ok();
+    if server.is_none() {
+        eprintln!("SKIPPED: OTTLA_TEST_ZOOKEEPER names no server");
+    }
+    server
+}
+
+fn client(address: &str) -> Client {
+    let options = ZookeeperOptions {
+        connect: address.to_owned(),
+        session_timeout: SESSION_TIMEOUT,
+        connection_timeout: Duration::from_secs(10),
+        max_in_flight_requests: 3,
+    };
+    let open = move |sink: EventSink| {
+        let session = ZookeeperSession::open(&options, sink).expect("opens");
+        Box::new(session) as Box<dyn Coordination>
+    };
+    Client::open(&open)
+}
+
+/// The path of a znode that no earlier run has used.
+fn fresh(name: &str) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_nanos();
+    format!("/{name}-{now}")
+}
+
+fn create(path: &str, mode: CreateMode) -> Request {
+    Request::Create {
+        path: path.to_owned(),
+        data: Some(Bytes::from_static(b"1")),
+        mode,
+        acl: AclPolicy::Open,
+    }
+}
+
+fn set(path: &str, data: &'static str, version: i32) -> Request {
+    Request::SetData {
+        path: path.to_owned(),
+        data: Some(Bytes::from_static(data.as_bytes())),
+        version,
+    }
+}
+
+fn watch(path: &str, kind: WatchKind) -> Event {
+    let path = path.to_owned();
+    Event::Watch(WatchEvent { path, kind })
+}
+
+fn exists(path: &str, watch: bool) -> Request {
+    Request::Exists {
+        path: path.to_owned(),
+        watch,
+    }
+}
+
+/// Submits these while the server's words are lost, lets `near` see an effect at `path`, breaks the
+/// connection off and waits until `far` knows; gives the requests' ids.
+fn lose_answers(
+    far: &Client,
+    near: &Client,
+    requests: Vec<Request>,
+    (path, kind): (&str, WatchKind),
+    break_off: impl FnOnce(),
+) -> Vec<RequestId> {
+    assert!(near.call(exists(path, true)).is_ok() || kind == WatchKind::Created);
+    let ids = requests
+        .into_iter()
+        .map(|request| far.submit(request))
+        .collect();
+    assert_eq!(near.next_event(), watch(path, kind));
+    break_off();
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Disconnected));
+    ids
+}
+
+fn reply_of(event: Event) -> (RequestId, Result<Reply, Error>) {
+    match event {
+        Event::Reply { id, result } => (id, result),
+        other => panic!("not a reply: {other:?}"),
+    }
+}
+
+#[test]
+fn requests_whose_answers_were_lost_are_sent_again_in_order() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(&server);
+    let (far, near) = (client(proxy.address()), client(&server));
+    let path = fresh("resend");
+    proxy.mute();
+    // More than may be in flight: the last two were never sent before the break.
+    let requests = vec![
+        create(&path, CreateMode::Persistent),
+        set(&path, "2", 0),
+        set(&path, "3", -1),
+        set(&path, "4", 2),
+        set(&path, "5", -1),
+    ];
+    let ids = lose_answers(&far, &near, requests, (&path, WatchKind::Created), || {
+        proxy.cut();
+    });
+    let session_id = far.session_id();
+    proxy.mend();
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Connected));
+    let replies: Vec<_> = ids.iter().map(|_| reply_of(far.next_event())).collect();
+    let answered: Vec<RequestId> = replies.iter().map(|(id, _)| *id).collect();
+    assert_eq!(answered, ids);
+    // They meet their own effects.
+    assert_eq!(replies[0].1, Err(Error::NodeExists));
+    assert_eq!(far.session_id(), session_id);
+    let Ok(Reply::Data { data, .. }) = near.call(Request::get_data(path.as_str())) else {
+        panic!("the znode is there");
+    };
+    assert_eq!(data.as_deref(), Some(&b"5"[..]));
+}
+
+#[test]
+fn a_server_that_falls_silent_loses_no_request() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(&server);
+    let (far, near) = (client(proxy.address()), client(&server));
+    let path = fresh("silent");
+    proxy.mute();
+    let requests = vec![create(&path, CreateMode::Persistent)];
+    // Nobody cuts the connection; the client itself must find out, and connect anew.
+    let ids = lose_answers(&far, &near, requests, (&path, WatchKind::Created), || {});
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Connected));
+    assert_eq!(
+        reply_of(far.next_event()),
+        (ids[0], Err(Error::NodeExists)),
+        "sent again, and met its own effect"
+    );
+}
+
+#[test]
+fn what_changed_during_the_break_fires_the_watches_before_any_answer() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(&server);
+    let (far, near) = (client(proxy.address()), client(&server));
+    let [changed, deleted, created, parent, same] =
+        ["changed", "deleted", "created", "parent", "same"].map(fresh);
+    for path in [&changed, &deleted, &parent, &same] {
+        assert!(near.call(create(path, CreateMode::Persistent)).is_ok());
+    }
+    let get = |path: &String| Request::GetData {
+        path: path.clone(),
+        watch: true,
+    };
+    assert!(far.call(get(&changed)).is_ok());
+    assert!(far.call(get(&deleted)).is_ok());
+    assert!(far.call(get(&same)).is_ok());
+    assert_eq!(far.call(exists(&created, true)), Err(Error::NoNode));
+    let children = Request::GetChildren {
+        path: parent.clone(),
+        watch: true,
+    };
+    assert!(far.call(children).is_ok());
+
+    proxy.cut();
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Disconnected));
+    let asked = far.submit(exists(&created, false));
+    assert!(near.call(set(&changed, "2", -1)).is_ok());
+    let delete = Request::Delete {
+        path: deleted.clone(),
+        version: -1,
+    };
+    assert!(near.call(delete).is_ok());
+    assert!(near.call(create(&created, CreateMode::Persistent)).is_ok());
+    let child = format!("{parent}/child");
+    assert!(near.call(create(&child, CreateMode::Persistent)).is_ok());
+    proxy.mend();
+
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Connected));
+    let mut fired: Vec<Event> = (0..4).map(|_| far.next_event()).collect();
+    let (id, answer) = reply_of(far.next_event());
+    assert!(id == asked && answer.is_ok(), "{answer:?}");
+    for expected in [
+        watch(&changed, WatchKind::DataChanged),
+        watch(&deleted, WatchKind::Deleted),
+        watch(&created, WatchKind::Created),
+        watch(&parent, WatchKind::ChildrenChanged),
+    ] {
+        let at = fired.iter().position(|event| *event == expected);
+        fired.remove(at.unwrap_or_else(|| panic!("{expected:?} is missing in {fired:?}")));
+    }
+    // The one that saw no change is still armed.
+    assert!(near.call(set(&same, "2", -1)).is_ok());
+    assert_eq!(far.next_event(), watch(&same, WatchKind::DataChanged));
+}
+
+#[test]
+fn a_break_longer_than_the_session_timeout_ends_the_session() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(&server);
+    let (far, near) = (client(proxy.address()), client(&server));
+    let path = fresh("ephemeral");
+    assert!(far.call(create(&path, CreateMode::Ephemeral)).is_ok());
+    assert!(near.call(exists(&path, true)).is_ok());
+    proxy.cut();
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Disconnected));
+    let asked = far.submit(exists(&path, false));
+    assert_eq!(near.next_event(), watch(&path, WatchKind::Deleted));
+    proxy.mend();
+    let refused = Err(Error::SessionExpired);
+    assert_eq!(reply_of(far.next_event()), (asked, refused.clone()));
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Expired));
+    assert_eq!(far.call(exists(&path, false)), refused);
+}
+
+#[test]
+fn a_session_is_closed_although_no_server_can_be_reached() {
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(&server);
+    let far = client(proxy.address());
+    proxy.cut();
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Disconnected));
+    let asked = far.submit(exists("/", false));
+    far.close();
+    let (id, result) = reply_of(far.next_event());
+    assert_eq!((id, result), (asked, Err(Error::SessionExpired)));
+}
