@@ -231,7 +231,7 @@ impl Worker {
     /// away comes before or after.
     fn note_failed(&self, fetcher: &Fetcher, tp: &TopicPartition) {
         if fetcher.state(tp).is_none() && fetcher.failed_partitions().contains(tp) {
-            tracing::error!(fetcher = self.name, partition = %tp, "replication failed until the next LeaderAndIsr");
+            tracing::info!(fetcher = self.name, partition = %tp, "replication failed until the next LeaderAndIsr");
             self.failed.lock().insert(tp.clone());
         }
     }

@@ -134,6 +134,7 @@ impl ReplicaManager {
         let mut next = HostedTable::clone(&table);
         for tp in missing {
             let config = self.configs.topic(tp.topic.as_str());
+            self.throttle_topic(&tp.topic, &config);
             let hosted = HostedPartition::new(tp.clone(), self.local, self.lag_max(), config);
             next.insert(tp, Hosted::Online(hosted));
         }

@@ -19,6 +19,7 @@ mod log_dirs;
 mod new_topics;
 mod offsets;
 mod sessions;
+mod throttles;
 #[cfg(test)]
 mod tests;
 
@@ -147,6 +148,7 @@ impl ReplicaManager {
             self.dynamic_config.set(dynamic_config).is_ok(),
             "the source of configuration is set once"
         );
+        self.update_throttled_rates();
     }
 
     /// Sets who is told of elections; once, before the first command.
@@ -174,6 +176,9 @@ impl ReplicaManager {
     /// Takes over a changed configuration of a topic: call after [`Configs::set_topic`].
     pub fn update_topic_config(&self, topic: &str) {
         let config = self.configs.topic(topic);
+        if let Some(name) = self.topic_name(topic) {
+            self.throttle_topic(&name, &config);
+        }
         let log_config = Arc::new(LogConfig::from(&*config));
         for hosted in self.table.load().online_of(topic) {
             let mut inner = hosted.lock();
@@ -192,6 +197,7 @@ impl ReplicaManager {
 
     /// Takes over changed broker defaults: call after [`Configs::set_broker`].
     pub fn update_broker_config(&self) {
+        self.update_throttled_rates();
         for topic in self.table.load().topic_names() {
             self.update_topic_config(topic.as_str());
         }
