@@ -9,6 +9,13 @@ use ottla_model::{BrokerId, Instant};
 use crate::message::{CallId, Lane, Node, Request, Response};
 use crate::world::{Event, World};
 
+/// A broken connection is not noticed before so many milliseconds.
+const BREAK_MS_MIN: u64 = 5;
+/// A request may arrive so many milliseconds late. Not an order of the controller: UpdateMetadata
+/// bears nothing by which a receiver could tell an old one from a new one of the same controller,
+/// so Kafka's brokers, too, rely on orders that are never overtaken.
+const LATE_MS_MAX: u64 = 2_000;
+
 /// A call without an answer.
 struct Call {
     from: Node,
@@ -80,7 +87,12 @@ impl Network {
         if !to_itself && world.random.rarely(world.settings.loss_permille) {
             self.break_connection(world, id);
             if world.random.chance(50) {
-                let late = world.random.millis(0, 2_000);
+                let late_ms = if lane == Lane::Control {
+                    BREAK_MS_MIN
+                } else {
+                    LATE_MS_MAX
+                };
+                let late = world.random.millis(0, late_ms);
                 world.after(late, deliver);
             }
             return;
@@ -118,7 +130,7 @@ impl Network {
         if let Some(call) = self.calls.get(&id) {
             self.lanes.remove(&(call.from, call.to, call.lane));
         }
-        let delay = world.random.millis(5, 200);
+        let delay = world.random.millis(BREAK_MS_MIN, 200);
         world.after(delay, Event::CallFailed { call: id });
     }
 

@@ -474,7 +474,11 @@ impl Simulation {
             .filter_map(|machine| machine.process.as_ref())
             .any(|process| {
                 process.replicas.iter().any(|(tp, replica)| {
+                    let state = self.checker.state(tp);
+                    let epoch = replica.partition.leader_epoch();
+                    // The wishes of a deposed leader are refused.
                     replica.partition.is_leader()
+                        && state.is_some_and(|state| state.leader_epoch == epoch)
                         && replica.partition.isr().is_in_maximal_isr(broker)
                         && !self.nemesis.is_deleting(&tp.topic)
                 })
