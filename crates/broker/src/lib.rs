@@ -5,7 +5,7 @@
 //! (wire, disk and znodes have crates of their own).
 //!
 //! Read in this order: [`broker`], `service`, `handlers`, [`metadata_cache`], `replica_manager`,
-//! `controller`, `group_coordinator`, `transaction_coordinator`, `coordination`, `dynamic_config`.
+//! `fetcher`, `controller`, `group_coordinator`, `transaction_coordinator`, `coordination`, `dynamic_config`.
 
 mod broker;
 pub mod clock;

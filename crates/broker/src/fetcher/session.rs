@@ -1,7 +1,7 @@
 //! A follower's half of a fetch session (`FetchSessionHandler`, KIP-227): what of the plan has to be
 //! said again. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kafka_protocol::protocol::StrBytes;
 use ottla_model::{ErrorCode, TopicId, TopicPartition};
@@ -51,14 +51,16 @@ impl FetchSession {
             self.by_topic_id = by_topic_id;
             self.epoch = OPENING;
         }
-        let names: BTreeSet<&TopicPartition> = wanted.iter().map(|w| &w.partition).collect();
         let is_full = self.epoch == OPENING;
-        let gone = self.partitions.values().filter(|known| {
-            let is_replaced = wanted
-                .iter()
-                .any(|w| w.partition == known.partition && w.topic_id != known.topic_id);
-            !is_full && (is_replaced || !names.contains(&known.partition))
-        });
+        let topic_ids: BTreeMap<&TopicPartition, TopicId> = wanted
+            .iter()
+            .map(|wanted| (&wanted.partition, wanted.topic_id))
+            .collect();
+        // Not wanted any more, or of a topic that was made anew.
+        let gone = self
+            .partitions
+            .values()
+            .filter(|known| !is_full && topic_ids.get(&known.partition) != Some(&known.topic_id));
         let mut forgotten: Vec<ForgottenTopic> = Vec::new();
         for known in gone {
             let name = text(&known.partition);
