@@ -100,7 +100,9 @@ impl Driver {
                 self.tell(Event::Session(SessionEvent::Disconnected));
             }
             self.wait_until(over).await;
-            self.refuse_all();
+        }
+        self.refuse_all();
+        if expired {
             self.tell(Event::Session(SessionEvent::Expired));
         }
         Ended {
@@ -137,7 +139,8 @@ impl Driver {
                 continue;
             }
             let idle = self.queue.is_empty() && self.in_flight.is_empty();
-            if idle && (!self.closing.is_empty() || self.handle_is_gone) {
+            // Without a connection nothing can be waited for: who closes wants to be gone.
+            if (idle || !self.connected) && (!self.closing.is_empty() || self.handle_is_gone) {
                 return Poll::Ready(false);
             }
             return Poll::Pending;

@@ -8,7 +8,9 @@ use std::time::Duration;
 use ottla_coordination::{Coordination, Error, Event, EventSink, OpenError, Request, RequestId};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use zookeeper_client::{self as zk, Acls, Client, CreateMode, SessionInfo, StateWatcher};
+use zookeeper_client::{
+    self as zk, Acls, Client, CreateMode, SessionInfo, SessionState, StateWatcher,
+};
 
 use crate::connect_string::ConnectString;
 use crate::driver::{Command, Driver, Ended};
@@ -131,7 +133,7 @@ fn run(
             mut commands,
             expired,
         } = driver.run(over).await;
-        if !expired {
+        if !expired && states.state() == SessionState::SyncConnected {
             // The last handle of the client is gone, so it says good-bye to the server.
             let closed = closed(&mut states);
             if tokio::time::timeout(session_timeout, closed).await.is_err() {

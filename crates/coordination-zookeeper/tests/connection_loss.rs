@@ -4,7 +4,7 @@
 
 mod proxy;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use ottla_coordination::conformance::Client;
@@ -238,7 +238,9 @@ fn a_session_is_closed_although_no_server_can_be_reached() {
     proxy.cut();
     assert_eq!(far.next_event(), Event::Session(SessionEvent::Disconnected));
     let asked = far.submit(exists("/", false));
+    let began = Instant::now();
     far.close();
+    assert!(began.elapsed() < SESSION_TIMEOUT / 2, "nothing to wait for");
     let (id, result) = reply_of(far.next_event());
     assert_eq!((id, result), (asked, Err(Error::SessionExpired)));
 }

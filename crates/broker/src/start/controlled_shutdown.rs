@@ -28,6 +28,9 @@ enum Failure {
     /// No UpdateMetadata has named a controller that can be reached.
     #[error("no controller is known")]
     NoController,
+    /// `controller.socket.timeout.ms` has passed.
+    #[error("the controller does not answer")]
+    Late,
     /// The way to it.
     #[error(transparent)]
     Connection(#[from] ClientError),
@@ -39,9 +42,7 @@ pub(super) async fn controlled_shutdown(broker: &Broker) {
     if !config.controlled_shutdown_enable {
         return;
     }
-    let backoff = Duration::from_millis(
-        u64::try_from(config.controlled_shutdown_retry_backoff_ms).unwrap_or(0),
-    );
+    let backoff = millis(config.controlled_shutdown_retry_backoff_ms);
     let mut connection = None;
     let tries = config.controlled_shutdown_max_retries;
     for remaining_tries in (0..tries).rev() {
@@ -80,12 +81,15 @@ async fn ask(
     let snapshot = broker.metadata_cache.snapshot();
     let controller = snapshot.controller.ok_or(Failure::NoController)?;
     let broker_epoch = broker.controller.broker_epoch();
+    let timeout = millis(config.controller_socket_timeout_ms.into());
     if controller == broker.id {
         let request = ApiRequest::ControlledShutdown {
             broker: broker.id,
             broker_epoch,
         };
-        return Ok(match broker.controller.ask(request).await {
+        // Over the wire the answer would be late, too, while ZooKeeper is away.
+        let asked = tokio::time::timeout(timeout, broker.controller.ask(request));
+        return Ok(match asked.await.map_err(|_| Failure::Late)? {
             Answer::ControlledShutdown(Ok(remaining)) => outcome(remaining.len()),
             Answer::ControlledShutdown(Err(error)) => Outcome::Refused(error),
             // Resigned meanwhile.
@@ -103,10 +107,9 @@ async fn ask(
                 .and_then(|live| live.endpoint(listener))
                 .ok_or(Failure::NoController)?;
             let port = u16::try_from(endpoint.port).map_err(|_| Failure::NoController)?;
-            let millis = u64::try_from(config.controller_socket_timeout_ms).unwrap_or(0);
             let client = ConnectionConfig {
-                connect_timeout: Duration::from_millis(millis),
-                request_timeout: Duration::from_millis(millis),
+                connect_timeout: timeout,
+                request_timeout: timeout,
                 ..ConnectionConfig::new(broker.id.to_string())
             };
             let open = Connection::connect(&endpoint.host, port, &client).await?;
@@ -123,6 +126,10 @@ async fn ask(
         ErrorCode::None => outcome(response.remaining_partitions.len()),
         error => Outcome::Refused(error),
     })
+}
+
+fn millis(value: i64) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
 }
 
 fn outcome(remaining: usize) -> Outcome {
