@@ -189,6 +189,11 @@ impl Checker {
         }
     }
 
+    /// Whether a broker has been in a partition's ISR since before it lost unsynced bytes.
+    pub(crate) fn is_damaged(&self, broker: BrokerId, tp: &TopicPartition) -> bool {
+        self.damaged.contains(&(broker, tp.clone()))
+    }
+
     pub(crate) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
         self.partitions.keys()
     }

@@ -325,6 +325,9 @@ impl Simulation {
                 return Err(format!("broker {broker} halts: {reason}"));
             }
             self.kill(broker);
+            let down = self.world.random.millis(500, 8_000);
+            self.world
+                .after(down, Event::EndOfFault(Fault::Down(broker)));
             return Ok(());
         }
         if process.stopping == Stopping::Ready {
@@ -463,11 +466,10 @@ impl Simulation {
     }
 
     fn may_be_trusted(&self, broker: BrokerId) -> bool {
-        let by_the_controller = self.checker.partitions().any(|tp| {
-            let state = self.checker.state(tp);
-            !self.nemesis.is_deleting(&tp.topic)
-                && state.is_some_and(|state| state.isr.contains(&broker))
-        });
+        let by_the_controller = self
+            .checker
+            .partitions()
+            .any(|tp| !self.nemesis.is_deleting(&tp.topic) && self.checker.is_damaged(broker, tp));
         let by_a_leader = self
             .machines
             .values()
