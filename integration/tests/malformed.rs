@@ -345,7 +345,7 @@ fn bad_batches_are_refused_and_hostile_ones_cost_no_memory() {
         assert_ne!(answer, 0, "half a bomb of gzip");
     }
     for (name, codec) in [("snappy", 2), ("lz4", 3), ("zstd", 4)] {
-        let garbage: Vec<u8> = (0..1000u32).map(|i| (i * 7919 >> 3) as u8).collect();
+        let garbage: Vec<u8> = (0..1000u32).map(|i| ((i * 7919) >> 3) as u8).collect();
         let code = error(name, &batch(codec, 1, &garbage));
         assert!(
             [CORRUPT_MESSAGE, INVALID_RECORD, -1].contains(&code),
