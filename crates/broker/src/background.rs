@@ -1,6 +1,8 @@
 //! Duties that come round: retention, flushes, checkpoints. Each runs on a thread where blocking is
 //! allowed, one after the other per duty, and ends with the broker.
 
+mod cleaner;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +79,12 @@ impl Background {
             config.replica_lag_time_max_ms / 2,
             partitions(ReplicaManager::shrink_isrs),
         );
+        if config.log_cleaner_enable {
+            let replicas = Arc::clone(replica_manager);
+            let current = Arc::new(move || replicas.broker_config());
+            let cleaner = cleaner::run(Arc::clone(log_manager), clock, current);
+            background.tasks.push(tokio::spawn(cleaner));
+        }
         let (now, later) = (Arc::new(Notify::new()), Arc::clone(log_manager));
         let wake = Arc::clone(&now);
         log_manager.set_waker(Box::new(move || wake.notify_one()));
