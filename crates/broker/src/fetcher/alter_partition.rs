@@ -203,3 +203,74 @@ fn names(changes: &Changes) -> BTreeMap<TopicId, TopicName> {
         .map(|(tp, change)| (change.topic_id, tp.topic.clone()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::alter_partition_response as wire_response;
+    use ottla_replication::IsrProposal;
+
+    use super::*;
+
+    fn change(topic: &str, id: u8) -> (TopicPartition, IsrChange) {
+        let change = IsrChange {
+            topic_id: TopicId([id; 16]),
+            proposal: IsrProposal {
+                leader_epoch: LeaderEpoch(3),
+                partition_epoch: PartitionEpoch(7),
+                isr: vec![BrokerId(1), BrokerId(2)],
+                recovery: LeaderRecoveryState::Recovered,
+            },
+            controller_epoch: ControllerEpoch(1),
+        };
+        (TopicPartition::new(topic, 0), change)
+    }
+
+    fn answered(id: u8, error: ErrorCode) -> wire_response::TopicData {
+        let partition = wire_response::PartitionData::default()
+            .with_error_code(error.code())
+            .with_leader_epoch(3)
+            .with_isr(vec![messages::BrokerId(1), messages::BrokerId(2)])
+            .with_partition_epoch(8);
+        wire_response::TopicData::default()
+            .with_topic_id(wire::uuid(TopicId([id; 16])))
+            .with_partitions(vec![partition])
+    }
+
+    #[test]
+    fn answers_are_found_by_topic_id_and_strange_topics_left_out() {
+        let changes = [change("a", 1), change("b", 2)];
+        let response = AlterPartitionResponse::default().with_topics(vec![
+            answered(1, ErrorCode::None),
+            answered(9, ErrorCode::None),
+            answered(2, ErrorCode::InvalidUpdateVersion),
+        ]);
+        let answers = decode(2, &changes, &response).unwrap();
+        assert_eq!(answers.len(), 2);
+        let (tp, state) = &answers[0];
+        let state = state.as_ref().unwrap();
+        assert_eq!(*tp, TopicPartition::new("a", 0));
+        assert_eq!(state.isr, [BrokerId(1), BrokerId(2)]);
+        assert_eq!(state.partition_epoch, PartitionEpoch(8));
+        let refused = (
+            TopicPartition::new("b", 0),
+            Err(ErrorCode::InvalidUpdateVersion),
+        );
+        assert_eq!(answers[1], refused);
+        let stale = response.with_error_code(ErrorCode::StaleBrokerEpoch.code());
+        assert_eq!(
+            decode(2, &changes, &stale),
+            Err(ErrorCode::StaleBrokerEpoch)
+        );
+    }
+
+    #[test]
+    fn members_are_told_as_the_version_has_them() {
+        let (_, change) = change("a", 1);
+        let old = partition_data(0, 0, &change);
+        assert_eq!((old.new_isr.len(), old.new_isr_with_epochs.len()), (2, 0));
+        let new = partition_data(3, 0, &change);
+        assert_eq!((new.new_isr.len(), new.new_isr_with_epochs.len()), (0, 2));
+        assert_eq!(new.new_isr_with_epochs[0].broker_epoch, -1);
+        assert_eq!((new.leader_epoch, new.partition_epoch), (3, 7));
+    }
+}
