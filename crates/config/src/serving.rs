@@ -176,6 +176,7 @@ mod tests {
     fn keys_without_effect_are_named() {
         let set = properties(&[
             ("log.cleaner.threads", "2"),
+            ("remote.log.manager.thread.pool.size", "2"),
             ("listener.name.plaintext.ssl.keystore.location", "/x"),
             ("num.partitions", "3"),
             ("ottla.log.level", "debug"),
@@ -187,8 +188,9 @@ mod tests {
             [
                 "the configuration 'listener.name.plaintext.ssl.keystore.location' is known but has \
                  no effect yet",
-                "the configuration 'log.cleaner.threads' is known but has no effect yet",
                 "The configuration 'no.such.key' was supplied but isn't a known config.",
+                "the configuration 'remote.log.manager.thread.pool.size' is known but has no effect \
+                 yet",
             ]
         );
     }

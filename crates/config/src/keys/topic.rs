@@ -16,7 +16,7 @@ pub(super) const KEYS: &[Key] = &[
         .doc("How batches are stored: as the producer sent them, uncompressed, or with one codec."),
     Key::int("compression.zstd.level").default("3").between(-131072.0, 22.0)
         .doc("Level of Zstandard when the broker compresses."),
-    Key::long("delete.retention.ms").default("86400000").at_least(0.0).unserved()
+    Key::long("delete.retention.ms").default("86400000").at_least(0.0)
         .doc("How long a compacted log keeps the markers of deleted keys."),
     Key::long("file.delete.delay.ms").default("60000").at_least(0.0)
         .doc("Time between taking a segment out of use and deleting its files."),
@@ -39,7 +39,7 @@ pub(super) const KEYS: &[Key] = &[
     Key::long("local.retention.ms").default("-2").at_least(-2.0).unserved()
         .doc("Time for which records stay on this disk once they are in tiered storage; -2 is \
             the total limit."),
-    Key::long("max.compaction.lag.ms").default("9223372036854775807").at_least(1.0).unserved()
+    Key::long("max.compaction.lag.ms").default("9223372036854775807").at_least(1.0)
         .doc("Longest time for which a record may stay uncompacted."),
     Key::int("max.message.bytes").default("1048588").at_least(0.0)
         .doc("Most bytes of one batch of records, after compression."),
@@ -58,9 +58,9 @@ pub(super) const KEYS: &[Key] = &[
     Key::string("message.timestamp.type").default("CreateTime")
         .one_of(&["CreateTime", "LogAppendTime"])
         .doc("Whether a record keeps its producer's timestamp or gets the broker's."),
-    Key::double("min.cleanable.dirty.ratio").default("0.5").between(0.0, 1.0).unserved()
+    Key::double("min.cleanable.dirty.ratio").default("0.5").between(0.0, 1.0)
         .doc("Share of uncompacted bytes from which a log is compacted."),
-    Key::long("min.compaction.lag.ms").default("0").at_least(0.0).unserved()
+    Key::long("min.compaction.lag.ms").default("0").at_least(0.0)
         .doc("Shortest time for which a record stays uncompacted."),
     Key::int("min.insync.replicas").default("1").at_least(1.0)
         .doc("Replicas that must be in sync for a write with acks=all to be accepted."),
