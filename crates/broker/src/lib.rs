@@ -7,17 +7,17 @@
 //! Read in this order: [`broker`], `service`, `handlers`, [`metadata_cache`], `replica_manager`,
 //! `fetcher`, `controller`, `group_coordinator`, `transaction_coordinator`, `coordination`, `dynamic_config`.
 
+mod background;
 mod broker;
 pub mod clock;
 pub mod configs;
 pub mod controller;
 pub mod coordination;
+mod coordinator_log;
+mod coordinator_timer;
 pub mod dynamic_config;
 pub mod fetcher;
 pub mod group_coordinator;
-mod background;
-mod coordinator_log;
-mod coordinator_timer;
 mod handlers;
 mod listeners;
 pub mod metadata_cache;

@@ -166,7 +166,8 @@ impl RunningBroker {
             }),
         );
         replica_manager.set_dynamic_config(Arc::clone(&dynamic_config));
-        let transaction_partitions = partition_count(&coordination, TRANSACTION_STATE_TOPIC).await?;
+        let transaction_partitions =
+            partition_count(&coordination, TRANSACTION_STATE_TOPIC).await?;
         let marker_writer = Arc::new(MarkerWriter {
             replica_manager: Arc::clone(&replica_manager),
             group_coordinator: Arc::clone(&group_coordinator),

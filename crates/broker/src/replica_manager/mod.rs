@@ -19,9 +19,9 @@ mod log_dirs;
 mod new_topics;
 mod offsets;
 mod sessions;
-mod throttles;
 #[cfg(test)]
 mod tests;
+mod throttles;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
