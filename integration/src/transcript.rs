@@ -44,6 +44,8 @@ impl Transcript {
             // Groups of consumers without a name of their own, until they are forgotten.
             (r"(?m)^console-consumer-\d+.*\n", ""),
             (r#""logDir":"[^"]*""#, r#""logDir":"DIR""#),
+            // Columns are as wide as the longest entry, among them those that were just left out.
+            (r" {2,}", "  "),
         ];
         let noise = noise
             .into_iter()
