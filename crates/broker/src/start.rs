@@ -453,12 +453,9 @@ async fn follow_changes(
             }
             Changed::Broker => {
                 replica_manager.update_broker_config();
-                let before = std::mem::replace(
-                    &mut unclean,
-                    configs.broker().unclean_leader_election_enable,
-                );
-                if unclean && !before {
-                    controller.unclean_leader_election_enabled();
+                let now = configs.broker().unclean_leader_election_enable;
+                if std::mem::replace(&mut unclean, now) != now {
+                    controller.set_unclean_leader_election_default(now);
                 }
             }
             // Stored only; the change itself says so in the log.

@@ -104,11 +104,6 @@ impl ControllerHandle {
         answered.await.unwrap_or(Answer::Nothing)
     }
 
-    /// `unclean.leader.election.enable` was turned on for all topics.
-    pub fn unclean_leader_election_enabled(&self) {
-        self.set_unclean_leader_election_default(true);
-    }
-
     /// `unclean.leader.election.enable` of the broker was changed, in either direction.
     pub fn set_unclean_leader_election_default(&self, enabled: bool) {
         self.send(Event::UncleanLeaderElectionDefault(enabled));
