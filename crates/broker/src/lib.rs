@@ -13,6 +13,7 @@ pub mod clock;
 pub mod configs;
 pub mod controller;
 pub mod coordination;
+mod coordinator_load;
 mod coordinator_log;
 mod coordinator_timer;
 pub mod dynamic_config;

@@ -3,27 +3,10 @@
 use bytes::Bytes;
 use ottla_coordinator_runtime::{BatchInfo, TransactionOutcome};
 use ottla_group_coordinator::Loader;
-use ottla_model::Offset;
-use ottla_record::{
-    BatchIterator, BatchView, ControlRecordType, CorruptBatch, InvalidRecords,
-    records::DECOMPRESSED_SIZE_MAX,
-};
+use ottla_record::{BatchView, ControlRecordType, records::DECOMPRESSED_SIZE_MAX};
 
-use crate::coordinator_log::{CoordinatorLog, ReadBackError};
-
-/// Why a partition was not read to its end.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
-    /// The log.
-    #[error(transparent)]
-    Read(#[from] ReadBackError),
-    /// A batch's header.
-    #[error(transparent)]
-    Batch(#[from] CorruptBatch),
-    /// A batch's records.
-    #[error(transparent)]
-    Records(#[from] InvalidRecords),
-}
+use crate::coordinator_load::{LoadError, for_each_batch};
+use crate::coordinator_log::CoordinatorLog;
 
 /// Feeds the partition's whole log, to its end and not only to the high watermark, to the loader.
 /// Records that cannot be read are logged and left out. Blocks.
@@ -36,20 +19,9 @@ pub(crate) fn load(
     buffer_size: usize,
     loader: &mut Loader,
 ) -> Result<(), LoadError> {
-    let mut next: Option<Offset> = None;
-    loop {
-        let chunk = log.read(partition, next, buffer_size)?;
-        let before = next;
-        for batch in BatchIterator::new(&chunk) {
-            let batch = batch?;
-            replay(partition, &batch, loader)?;
-            next = Some(batch.header().next_offset());
-        }
-        // Nothing was read, or nothing whole: the end, for this is a log whose last batch is whole.
-        if next == before {
-            return Ok(());
-        }
-    }
+    for_each_batch(log, partition, buffer_size, |batch| {
+        replay(partition, batch, loader)
+    })
 }
 
 fn replay(partition: i32, batch: &BatchView<'_>, loader: &mut Loader) -> Result<(), LoadError> {
