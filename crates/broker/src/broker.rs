@@ -14,6 +14,7 @@ use crate::dynamic_config::DynamicConfig;
 use crate::fetcher::ClusterBlocks;
 use crate::group_coordinator::GroupCoordinator;
 use crate::metadata_cache::MetadataCache;
+use crate::metrics::RequestMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::transaction_coordinator::TransactionCoordinator;
@@ -48,6 +49,8 @@ pub(crate) struct Broker {
     pub(crate) marker_writer: Arc<MarkerWriter>,
     /// The controller of this broker, active or not.
     pub(crate) controller: Arc<ControllerHandle>,
+    /// What is counted of requests.
+    pub(crate) request_metrics: RequestMetrics,
     /// Follows and makes changes of configuration.
     pub(crate) dynamic_config: Arc<DynamicConfig>,
     /// Producer ids for idempotent producers.

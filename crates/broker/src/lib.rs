@@ -22,6 +22,7 @@ pub mod group_coordinator;
 mod handlers;
 mod listeners;
 pub mod metadata_cache;
+mod metrics;
 pub mod producer_ids;
 mod purgatory;
 pub mod replica_manager;

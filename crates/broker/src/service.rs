@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::Request;
-use ottla_network::{ConnectionInfo, Outcome, RequestContext, Service};
+use ottla_network::{Completed, ConnectionInfo, Outcome, RequestContext, Service};
 use ottla_protocol::{ApiTable, DecodeError, decode_request_as, encode_response, keys};
 
 use crate::broker::Broker;
@@ -25,6 +25,10 @@ impl Service for BrokerService {
                 .await
                 .unwrap_or_else(Outcome::from),
         }
+    }
+
+    fn completed(&self, request: &Completed) {
+        self.0.request_metrics.completed(request);
     }
 
     fn disconnected(&self, _connection: &ConnectionInfo) {}
@@ -54,7 +58,7 @@ macro_rules! serve {
             let $context = &$context;
             let version = $context.header.api_version;
             match $context.header.api_key {
-                keys::API_VERSIONS => Ok(api_versions(&$broker.apis, $context, body)?),
+                keys::API_VERSIONS => Ok(api_versions($broker, $context, body)?),
                 // Forwarding is for migration to KRaft only: Kafka closes the connection.
                 <EnvelopeRequest as Request>::KEY => {
                     tracing::info!(
@@ -67,7 +71,9 @@ macro_rules! serve {
                 $(<$request as Request>::KEY => {
                     #[allow(unused_variables, reason = "some answers do not depend on the body")]
                     let $body: $request = decode_request_as(version, body)?;
-                    Ok(encode_response(&$context.header, &$answer).into())
+                    let answer = $answer;
+                    $broker.request_metrics.errors(<$request as Request>::KEY, &answer);
+                    Ok(encode_response(&$context.header, &answer).into())
                 })*
                 api_key => Err(DecodeError::UnsupportedVersion { api_key, version }),
             }
@@ -155,7 +161,7 @@ serve! { broker, context;
 }
 
 fn api_versions(
-    apis: &ApiTable,
+    broker: &Broker,
     context: &RequestContext,
     body: Bytes,
 ) -> Result<Outcome, DecodeError> {
@@ -163,10 +169,12 @@ fn api_versions(
     if header.api_version > handlers::api_versions::MAX_VERSION || header.api_version < 0 {
         header.api_version = 0;
         let response = handlers::api_versions::unsupported_version();
+        broker.request_metrics.errors(keys::API_VERSIONS, &response);
         return Ok(encode_response(&header, &response).into());
     }
     let request: ApiVersionsRequest = decode_request_as(header.api_version, body)?;
-    let response = handlers::api_versions::handle(apis, context, &request);
+    let response = handlers::api_versions::handle(&broker.apis, context, &request);
+    broker.request_metrics.errors(keys::API_VERSIONS, &response);
     Ok(encode_response(&header, &response).into())
 }
 

@@ -33,6 +33,7 @@ use crate::group_coordinator::GroupCoordinator;
 use crate::group_coordinator::settings::Settings;
 use crate::listeners;
 use crate::metadata_cache::MetadataCache;
+use crate::metrics::RequestMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::service::{self, BrokerService};
@@ -267,6 +268,7 @@ impl RunningBroker {
             marker_writer,
             producer_ids,
             controller,
+            request_metrics: RequestMetrics::default(),
             dynamic_config,
         });
         let deadline = tokio::time::Instant::now() + FIRST_METADATA;

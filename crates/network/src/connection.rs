@@ -1,5 +1,6 @@
 //! One connection: requests in, one at a time, responses out in the same order.
 
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::config::ServerConfig;
 use crate::frame::{FrameBuffer, InvalidReceive};
 use crate::quotas::ConnectionHandle;
 use crate::send::send_parts;
-use crate::service::{ConnectionInfo, Outcome, RequestContext, Service};
+use crate::service::{Completed, ConnectionInfo, Outcome, RequestContext, Service};
 
 /// How often a quiet connection looks at its own age and gives memory back.
 const TICK: Duration = Duration::from_secs(10);
@@ -159,29 +160,57 @@ impl<S: Service> Connection<S> {
         let header = RequestHeader::decode(&mut frame)?;
         self.check_served(&header)?;
         let is_waiting = WAITING_APIS.contains(&header.api_key);
+        let mut completed = Completed {
+            api_key: header.api_key,
+            api_version: header.api_version,
+            frame_size,
+            mark: 0,
+            busy: Duration::ZERO,
+            waited: Duration::ZERO,
+            sending: Duration::ZERO,
+        };
         let context = RequestContext {
             connection: Arc::clone(&self.info),
             header,
             frame_size,
         };
         let service = Arc::clone(&self.service);
-        let call = AssertUnwindSafe(service.call(context, frame)).catch_unwind();
+        let mut call = pin!(AssertUnwindSafe(service.call(context, frame)).catch_unwind());
+        let started = Instant::now();
+        let busy = &mut completed.busy;
+        let call = poll_fn(move |task| {
+            let polled = Instant::now();
+            let result = call.as_mut().poll(task);
+            *busy += polled.elapsed();
+            result
+        });
         let outcome = if is_waiting {
             self.unless_gone(call, frames, closing.as_mut()).await?
         } else {
             call.await
         };
+        let answered = Instant::now();
+        completed.waited = (answered - started).saturating_sub(completed.busy);
         match outcome.map_err(|_| End::Panic)? {
             Outcome::Respond(response) => {
+                completed.mark = response.mark;
                 if !response.parts.is_empty() {
                     let sent = send_parts(&self.stream, response.parts).await;
                     sent.map_err(End::Send)?;
                     self.touch();
+                    completed.sending = answered.elapsed();
                 }
+                self.service.completed(&completed);
                 mute(response.throttle, closing).await
             }
-            Outcome::NoResponse => Ok(()),
-            Outcome::Close => Err(End::ByHandler),
+            Outcome::NoResponse => {
+                self.service.completed(&completed);
+                Ok(())
+            }
+            Outcome::Close => {
+                self.service.completed(&completed);
+                Err(End::ByHandler)
+            }
             Outcome::Malformed(error) => Err(End::Request(error.to_string())),
         }
     }

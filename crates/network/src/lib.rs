@@ -27,7 +27,8 @@ mod tests;
 
 pub use config::{ListenerConfig, ServerConfig};
 pub use ottla_protocol::Part;
+pub use quotas::OpenConnections;
 pub use server::{BindError, BoundListener, Server};
 pub use service::{
-    ConnectionInfo, ListenerName, Outcome, Principal, RequestContext, Response, Service,
+    Completed, ConnectionInfo, ListenerName, Outcome, Principal, RequestContext, Response, Service,
 };

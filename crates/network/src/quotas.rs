@@ -199,6 +199,17 @@ impl ConnectionQuotas {
     }
 }
 
+/// Counts the open connections.
+#[derive(Debug, Clone)]
+pub struct OpenConnections(pub(crate) Arc<ConnectionQuotas>);
+
+impl OpenConnections {
+    /// How many connections each listener has that has any.
+    pub fn by_listener(&self) -> BTreeMap<ListenerName, usize> {
+        self.0.state.lock().by_listener.clone()
+    }
+}
+
 impl State {
     fn close_quietest(&self, except: &ListenerName) {
         let quietest = self

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::address::{canonical, connection_id};
 use crate::config::{ListenerConfig, ServerConfig};
 use crate::connection::Connection;
-use crate::quotas::{ConnectionQuotas, CreationRate, Slot};
+use crate::quotas::{ConnectionQuotas, CreationRate, OpenConnections, Slot};
 use crate::service::{ConnectionInfo, Principal, Service};
 
 /// How long an acceptor rests when the system has no more sockets to give.
@@ -126,6 +126,11 @@ impl Server {
             acceptors,
             connections,
         }
+    }
+
+    /// What counts the open connections.
+    pub fn open_connections(&self) -> OpenConnections {
+        OpenConnections(Arc::clone(&self.quotas))
     }
 
     /// Stops accepting, lets requests in work be answered for at most `grace`, then closes what is

@@ -24,6 +24,10 @@ pub trait Service: Send + Sync + 'static {
     /// connection are never handled at the same time. Handlers must not block the thread.
     fn call(&self, context: RequestContext, body: Bytes) -> impl Future<Output = Outcome> + Send;
 
+    /// Told when a request is done with: its answer has been sent, or it has none. Not told of
+    /// requests that could not be read or whose client went away before the answer.
+    fn completed(&self, _request: &Completed) {}
+
     /// Told when a connection has ended, whatever the reason; `connection_id` is never used again.
     fn disconnected(&self, _connection: &ConnectionInfo) {}
 }
@@ -132,6 +136,25 @@ impl fmt::Display for Principal {
     }
 }
 
+/// How a request went, for whoever counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Completed {
+    /// Its API.
+    pub api_key: i16,
+    /// Its version.
+    pub api_version: i16,
+    /// Its size without the length prefix, in bytes.
+    pub frame_size: usize,
+    /// [`Response::mark`]; 0 if there was no answer.
+    pub mark: u8,
+    /// Time in which its handler ran.
+    pub busy: Duration,
+    /// Time in which its handler waited: for others, or for what runs aside.
+    pub waited: Duration,
+    /// Time from the end of the handler until the answer was given to the system.
+    pub sending: Duration,
+}
+
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum Outcome {
@@ -161,6 +184,8 @@ pub struct Response {
     pub parts: Vec<Part>,
     /// How long the connection stays muted **after** the answer has been sent (KIP-219).
     pub throttle: Duration,
+    /// Means nothing here: the handler's word to [`Service::completed`].
+    pub mark: u8,
 }
 
 impl Response {
@@ -168,7 +193,7 @@ impl Response {
     pub fn new(bytes: Bytes) -> Self {
         Self {
             parts: vec![Part::Bytes(bytes)],
-            throttle: Duration::ZERO,
+            ..Self::default()
         }
     }
 }
@@ -183,7 +208,7 @@ impl From<Vec<Part>> for Outcome {
     fn from(parts: Vec<Part>) -> Self {
         Self::Respond(Response {
             parts,
-            throttle: Duration::ZERO,
+            ..Response::default()
         })
     }
 }

@@ -28,6 +28,7 @@ struct TestService {
     dropped: Arc<Notify>,
     disconnected: Notify,
     gate: Option<Arc<Semaphore>>,
+    completed: parking_lot::Mutex<Vec<Completed>>,
 }
 
 impl Service for TestService {
@@ -37,6 +38,10 @@ impl Service for TestService {
         let outcome = self.answer(&context, body).await;
         self.in_work.fetch_sub(1, Ordering::SeqCst);
         outcome
+    }
+
+    fn completed(&self, request: &Completed) {
+        self.completed.lock().push(*request);
     }
 
     fn disconnected(&self, _: &ConnectionInfo) {
@@ -60,6 +65,7 @@ impl TestService {
             b"throttle" => Outcome::Respond(Response {
                 parts: vec![Part::Bytes(out.freeze())],
                 throttle: Duration::from_millis(200),
+                mark: 7,
             }),
             b"hang" => {
                 let _guard = OnDrop(Arc::clone(&self.dropped));
@@ -81,8 +87,12 @@ impl TestService {
                         range(5, 0),
                         Part::Bytes(Bytes::from_static(b"end")),
                     ],
-                    throttle: Duration::ZERO,
+                    ..Response::default()
                 })
+            }
+            b"slow" => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                out.freeze().into()
             }
             _ => {
                 out.put_slice(&body);
@@ -416,4 +426,27 @@ async fn the_context_tells_who_asks() {
     assert_eq!(context.listener.as_str(), "CLIENTS");
     assert_eq!(context.principal.to_string(), "User:ANONYMOUS");
     assert_eq!(context.frame_size, 14);
+}
+
+#[tokio::test]
+async fn requests_are_told_when_they_are_done_with_how_long_they_took() {
+    let (_server, address, service) = serve(config(), TestService::default());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    assert!(exchange(&mut stream, METADATA, b"slow").await.is_some());
+    assert!(exchange(&mut stream, METADATA, b"throttle").await.is_some());
+    // The second is told after its answer, but before a third is looked at.
+    assert!(exchange(&mut stream, METADATA, b"x").await.is_some());
+    let completed = service.completed.lock().clone();
+    let (slow, throttled) = (completed[0], completed[1]);
+    assert_eq!(
+        (slow.api_key, slow.mark, slow.frame_size),
+        (METADATA, 0, 14)
+    );
+    assert!(slow.waited >= Duration::from_millis(45), "{slow:?}");
+    assert!(slow.busy < slow.waited && slow.sending < slow.waited);
+    assert_eq!(throttled.mark, 7);
+    assert!(
+        throttled.waited < Duration::from_millis(150),
+        "{throttled:?}"
+    );
 }

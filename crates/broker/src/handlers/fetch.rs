@@ -9,11 +9,11 @@ use kafka_protocol::protocol::StrBytes;
 use ottla_config::CompressionType;
 use ottla_model::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, TopicId, TopicName};
 use ottla_network::{Outcome, RequestContext, Response};
-use ottla_protocol::Part;
 use ottla_protocol::fetch::{
     AbortedTransaction, DivergingEpoch, FetchPartitionResponse, FetchRequest, FetchResponse,
     FetchTopicResponse,
 };
+use ottla_protocol::{Part, keys};
 use ottla_replication::fetch_session::{
     AnswerFacts, FetchKind, FetchMetadata, FetchPartition, FetchTarget, INVALID_SESSION_ID, Resumed,
 };
@@ -23,6 +23,7 @@ use ottla_storage::{FetchIsolation, FileSlice};
 use super::current_leader;
 use crate::broker::Broker;
 use crate::metadata_cache::MetadataSnapshot;
+use crate::metrics::{FETCH_CONSUMER, FETCH_FOLLOWER};
 use crate::replica_manager::{ClientPlace, FetchEntry, FetchParams, ReadResult};
 
 /// From this version on, topics are named by id (KIP-516).
@@ -66,6 +67,11 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
         Ok(request) => request,
         Err(error) => return Outcome::Malformed(error),
     };
+    let mark = if request.replica_id >= 0 {
+        FETCH_FOLLOWER
+    } else {
+        FETCH_CONSUMER
+    };
     let snapshot = broker.metadata_cache.snapshot();
     let metadata = FetchMetadata {
         session_id: request.session_id,
@@ -78,7 +84,7 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
                 error_code: error,
                 ..FetchResponse::default()
             };
-            return respond(context, response);
+            return respond(broker, context, mark, response);
         }
     };
     for partition in &mut asked {
@@ -91,6 +97,7 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
     let entries = entries(broker, &asked);
     let params = params(broker, context, &request);
     let read = broker.replica_manager.fetch(&params, &entries).await;
+    count_bytes(broker, request.replica_id >= 0, &entries, &read);
     let mut results: Vec<_> = asked
         .iter()
         .filter_map(|partition| partition.refused)
@@ -111,25 +118,41 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
                 session_id,
                 ..FetchResponse::default()
             };
-            return respond(context, response);
+            return respond(broker, context, mark, response);
         }
     };
     let mut answer = Answer::new(broker, context, request.replica_id >= 0);
     for ((partition, result), _) in asked.iter().zip(all).zip(keep).filter(|(_, keep)| *keep) {
         answer.push(partition, result);
     }
-    respond(context, answer.into_response(session_id))
+    respond(broker, context, mark, answer.into_response(session_id))
 }
 
-fn respond(context: &RequestContext, response: FetchResponse) -> Outcome {
+fn respond(
+    broker: &Broker,
+    context: &RequestContext,
+    mark: u8,
+    response: FetchResponse,
+) -> Outcome {
+    broker.request_metrics.errors(keys::FETCH, &response);
     match response.encode(&context.header) {
         Ok(parts) => Outcome::Respond(Response {
             parts,
             throttle: Duration::ZERO,
+            mark,
         }),
         Err(error) => {
             tracing::error!(%error, "fetch response could not be encoded; closing connection");
             Outcome::Close
+        }
+    }
+}
+
+fn count_bytes(broker: &Broker, is_follower: bool, entries: &[FetchEntry], read: &[ReadResult]) {
+    for (entry, result) in entries.iter().zip(read) {
+        if let (Ok(hosted), size @ 1..) = (&entry.hosted, result.size()) {
+            let counts = broker.replica_manager.counts();
+            counts.bytes_out(&hosted.topic_counts, is_follower, size);
         }
     }
 }

@@ -9,10 +9,10 @@ use kafka_protocol::protocol::StrBytes;
 use ottla_model::ErrorCode;
 use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 use ottla_network::{Outcome, RequestContext};
-use ottla_protocol::NodeEndpoint;
 use ottla_protocol::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError,
 };
+use ottla_protocol::{NodeEndpoint, keys};
 use ottla_record::{AppendOrigin, BatchIterator, BatchView, CompressionType, Magic};
 use ottla_replication::partition::Required;
 use ottla_storage::VerificationGuard;
@@ -53,6 +53,7 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
     if version >= FIRST_WITH_LEADERS {
         response.node_endpoints = tell_leaders(broker, context, &mut response.topics);
     }
+    broker.request_metrics.errors(keys::PRODUCE, &response);
     response.encode(&context.header).into()
 }
 

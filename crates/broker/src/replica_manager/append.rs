@@ -134,10 +134,19 @@ impl ReplicaManager {
                 guard,
             } = wanted;
             let outcome = match hosted {
-                Err(error) => AppendOutcome::failed(error),
+                Err(error) => {
+                    self.counts.produce_began(None);
+                    self.counts.produce_failed(None, error, records.len());
+                    AppendOutcome::failed(error)
+                }
                 Ok(hosted) => {
+                    self.counts.produce_began(Some(&hosted.topic_counts));
+                    let size = records.len();
                     let (outcome, waits_for) =
                         self.append_one(&hosted, required, origin, records, guard);
+                    let topic_counts = Some(&*hosted.topic_counts);
+                    self.counts
+                        .produce_failed(topic_counts, outcome.error, size);
                     if let Some(required_offset) = waits_for {
                         pending.push(Pending {
                             entry,
@@ -221,6 +230,12 @@ impl ReplicaManager {
         match result {
             Ok((info, waits_for)) => {
                 hosted.carry_out(effects);
+                self.counts.appended(
+                    &hosted.topic_counts,
+                    bytes,
+                    info.record_count,
+                    info.converted_records,
+                );
                 (AppendOutcome::appended(&info), waits_for)
             }
             Err((error, log_start_offset)) => {
@@ -285,6 +300,7 @@ impl ReplicaManager {
         pending: Vec<Pending>,
         outcomes: &mut [AppendOutcome],
     ) {
+        let _waits = self.counts.waiting_produces.enter(pending.len());
         let request = Countdown::new(pending.len());
         let mut places = Places::default();
         for (part, waiting) in pending.iter().enumerate() {

@@ -135,7 +135,9 @@ impl ReplicaManager {
         for tp in missing {
             let config = self.configs.topic(tp.topic.as_str());
             self.throttle_topic(&tp.topic, &config);
-            let hosted = HostedPartition::new(tp.clone(), self.local, self.lag_max(), config);
+            let counts = next.topic_counts(tp.topic.as_str());
+            let hosted =
+                HostedPartition::new(tp.clone(), self.local, self.lag_max(), config, counts);
             next.insert(tp, Hosted::Online(hosted));
         }
         self.table.store(Arc::new(next));

@@ -145,6 +145,7 @@ impl ReplicaManager {
     ) {
         let deadline = tokio::time::Instant::now() + params.wait_max;
         let watch = Watch::register(params, entries);
+        let _waits = self.counts.waiting_fetches.enter(entries.len());
         loop {
             // The order matters: what comes after the look is seen by the count, what came before
             // it by the look, and what came in between by the second look at the ends.
@@ -245,6 +246,12 @@ impl ReplicaManager {
                 min_one_batch,
                 is_first,
             );
+            let topic_counts = entry
+                .hosted
+                .as_ref()
+                .ok()
+                .map(|hosted| &*hosted.topic_counts);
+            self.counts.fetched(topic_counts, result.error);
             let size = result.size();
             if size > 0 {
                 min_one_batch = false;

@@ -104,10 +104,12 @@ impl ReplicaManager {
                 tracing::error!(partition = %tp, log_end_offset = end, fetch_offset = fetched.fetch_offset, "the log does not end where it was fetched from");
                 return Err(AppendFailure::Unexpected);
             }
+            let size = fetched.records.len();
             let info = match fetched.records.is_empty() {
                 true => None,
                 false => Some(self.append_verbatim(tp, log, fetched.records)?),
             };
+            self.counts.replication_bytes_in.add(size as u64);
             let mut log = log.lock();
             if fetched.high_watermark >= 0 {
                 log.update_high_watermark(fetched.high_watermark);

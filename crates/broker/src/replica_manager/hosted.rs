@@ -14,6 +14,7 @@ use ottla_storage::{Log, LogHandle, LogReader};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::metadata_cache::MetadataCache;
+use crate::metrics::TopicCounts;
 use crate::purgatory::{OffsetQueue, Ready, WatchList};
 
 /// The answer of DeleteRecords for one partition: error and low watermark.
@@ -28,6 +29,8 @@ pub(crate) struct HostedPartition {
     pub(crate) consumers: WatchList,
     /// Fetches of followers that wait for the log end.
     pub(crate) followers: WatchList,
+    /// Shared with the topic's other partitions here.
+    pub(crate) topic_counts: Arc<TopicCounts>,
 }
 
 /// What the lock protects.
@@ -75,6 +78,7 @@ impl HostedPartition {
         local: BrokerId,
         lag_max: Duration,
         config: Arc<TopicConfig>,
+        topic_counts: Arc<TopicCounts>,
     ) -> Arc<Self> {
         let partition = Partition::new(topic_partition.clone(), local, lag_max);
         let view = View {
@@ -95,6 +99,7 @@ impl HostedPartition {
             view: ArcSwap::from_pointee(view),
             consumers: WatchList::default(),
             followers: WatchList::default(),
+            topic_counts,
         })
     }
 
@@ -336,6 +341,20 @@ impl HostedTable {
                 self.topics.remove(&tp.topic);
             }
         }
+    }
+
+    /// What the topic's partitions here count together.
+    pub(crate) fn topic_counts(&self, topic: &str) -> Arc<TopicCounts> {
+        let hosted = self
+            .topics
+            .get(topic)
+            .into_iter()
+            .flat_map(|topic| topic.values());
+        let online = hosted.filter_map(|hosted| match hosted {
+            Hosted::Online(partition) => Some(Arc::clone(&partition.topic_counts)),
+            Hosted::Offline => None,
+        });
+        online.into_iter().next().unwrap_or_default()
     }
 
     /// All topics, in no order.

@@ -54,6 +54,7 @@ impl ReplicaManager {
                 .lock()
                 .partition
                 .complete_isr_change(&proposal, &Err(error));
+            self.counts.failed_isr_updates.mark();
         }
     }
 
@@ -118,6 +119,15 @@ impl ReplicaManager {
             outcome
         };
         hosted.carry_out(effects);
+        match outcome {
+            IsrOutcome::Committed { expanded: true } => self.counts.isr_expands.mark(),
+            IsrOutcome::Committed { expanded: false } => self.counts.isr_shrinks.mark(),
+            IsrOutcome::Outdated => {}
+            IsrOutcome::Ignored
+            | IsrOutcome::RolledBack
+            | IsrOutcome::AwaitsMetadata
+            | IsrOutcome::Resubmit => self.counts.failed_isr_updates.mark(),
+        }
         let partition = hosted.topic_partition();
         tracing::info!(%partition, isr = ?change.proposal.isr, ?outcome, "in-sync replicas answered");
         if outcome == IsrOutcome::Resubmit {

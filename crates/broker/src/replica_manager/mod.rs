@@ -43,6 +43,7 @@ use crate::configs::Configs;
 use crate::dynamic_config::DynamicConfig;
 use crate::fetcher::Fetchers;
 use crate::metadata_cache::MetadataCache;
+use crate::metrics::BrokerCounts;
 
 pub(crate) use append::AppendEntry;
 pub use append::AppendOutcome;
@@ -92,6 +93,7 @@ pub struct ReplicaManager {
     leader_quota: Mutex<ReplicationQuota>,
     selects_replicas_by_rack: bool,
     checkpoints_started: AtomicBool,
+    counts: BrokerCounts,
     pub(crate) fetch_sessions: FetchSessions,
 }
 
@@ -136,6 +138,7 @@ impl ReplicaManager {
             isr_proposed: Notify::new(),
             leader_quota: Mutex::new(ReplicationQuota::new(window_count, window)),
             checkpoints_started: AtomicBool::new(false),
+            counts: BrokerCounts::default(),
             fetch_sessions: FetchSessions::new(slots),
         })
     }
@@ -211,6 +214,11 @@ impl ReplicaManager {
             .filter(|hosted| hosted.view().partition().is_leader())
             .count();
         (table.online().count(), led)
+    }
+
+    /// What all partitions count.
+    pub(crate) fn counts(&self) -> &BrokerCounts {
+        &self.counts
     }
 
     /// The partition, or Kafka's error for one that is not served here.
