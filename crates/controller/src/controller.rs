@@ -23,6 +23,9 @@ use crate::work::{ControllerState, Work};
 pub struct Controller {
     exchange: Exchange,
     state: State,
+    /// What is in work, since when.
+    begun: Option<(ControllerState, Instant)>,
+    finished: Vec<(ControllerState, Instant)>,
 }
 
 type Procedure = Pin<Box<dyn Future<Output = Box<Core>> + Send>>;
@@ -56,12 +59,15 @@ impl Controller {
         Self {
             exchange,
             state: State::Idle(Box::new(core)),
+            begun: None,
+            finished: Vec::new(),
         }
     }
 
     /// Takes an event and appends what is to be done because of it.
     pub fn handle(&mut self, now: Now, event: Event, actions: &mut Vec<Action>) {
         self.exchange.begin(now);
+        self.finished.clear();
         self.take_in(event);
         self.run();
         self.exchange.take_actions(actions);
@@ -70,6 +76,12 @@ impl Controller {
     /// When to send [`Event::Tick`].
     pub fn next_deadline(&self) -> Option<Instant> {
         self.exchange.deadline()
+    }
+
+    /// What the last call of [`Controller::handle`] has finished: the state of each event, and when
+    /// its work began.
+    pub fn finished(&self) -> &[(ControllerState, Instant)] {
+        &self.finished
     }
 
     /// What others may see now.
@@ -129,7 +141,10 @@ impl Controller {
         loop {
             self.state = match std::mem::replace(&mut self.state, State::Between) {
                 State::Idle(core) => match self.exchange.next_work() {
-                    Some(work) => start(core, work),
+                    Some(work) => {
+                        self.begun = Some((work.state(), self.exchange.now().monotonic));
+                        start(core, work)
+                    }
                     None => {
                         self.state = State::Idle(core);
                         return;
@@ -155,7 +170,8 @@ impl Controller {
         }
     }
 
-    fn finish(&self, core: Box<Core>) -> State {
+    fn finish(&mut self, core: Box<Core>) -> State {
+        self.finished.extend(self.begun.take());
         // An event that failed has left its caller without an answer, as in Kafka.
         self.exchange.abandon_caller();
         core.publish_gauges();

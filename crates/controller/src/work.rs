@@ -71,6 +71,28 @@ pub enum ControllerState {
 }
 
 impl ControllerState {
+    /// Every state, ascending.
+    pub const ALL: [Self; 18] = [
+        Self::Idle,
+        Self::ControllerChange,
+        Self::BrokerChange,
+        Self::TopicChange,
+        Self::TopicDeletion,
+        Self::AlterPartitionReassignment,
+        Self::AutoLeaderBalance,
+        Self::ManualLeaderBalance,
+        Self::ControlledShutdown,
+        Self::IsrChange,
+        Self::LeaderAndIsrResponseReceived,
+        Self::LogDirChange,
+        Self::ControllerShutdown,
+        Self::UncleanLeaderElectionEnable,
+        Self::TopicUncleanLeaderElectionEnable,
+        Self::ListPartitionReassignment,
+        Self::UpdateMetadataResponseReceived,
+        Self::UpdateFeatures,
+    ];
+
     /// The name of the timer that measures events of this state, `None` where Kafka has none.
     pub fn rate_and_time_metric(self) -> Option<&'static str> {
         Some(match self {

@@ -16,6 +16,7 @@ use super::channel::{Channel, Transport};
 use super::settings::RequestVersions;
 use crate::clock::Clock;
 use crate::coordination::{CoordinationHandle, Notice};
+use crate::metrics::ControllerTimes;
 
 /// Pause between two tries to open a session in place of an expired one.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
@@ -41,6 +42,7 @@ pub(super) struct Driver {
     versions: RequestVersions,
     inputs: mpsc::UnboundedSender<Input>,
     view: Arc<ArcSwap<View>>,
+    times: Arc<ControllerTimes>,
     channels: BTreeMap<BrokerId, Channel>,
     callers: BTreeMap<Token, oneshot::Sender<Answer>>,
     next_token: u64,
@@ -53,7 +55,7 @@ impl Driver {
         clock: Clock,
         (transport, versions): (Transport, RequestVersions),
         inputs: mpsc::UnboundedSender<Input>,
-        view: Arc<ArcSwap<View>>,
+        (view, times): (Arc<ArcSwap<View>>, Arc<ControllerTimes>),
         seed: u64,
     ) -> Self {
         Self {
@@ -64,6 +66,7 @@ impl Driver {
             versions,
             inputs,
             view,
+            times,
             channels: BTreeMap::new(),
             callers: BTreeMap::new(),
             next_token: 0,
@@ -150,6 +153,9 @@ impl Driver {
         self.controller.handle(now, event, &mut actions);
         // First, so that whoever is answered sees the state that the answer tells of.
         self.view.store(Arc::new(self.controller.view()));
+        for &(state, begun) in self.controller.finished() {
+            self.times.record(state, self.clock.now().since(begun));
+        }
         for action in actions {
             self.perform(action);
         }

@@ -15,6 +15,7 @@ use super::topic_admin::auto_create::TopicsInCreation;
 use crate::clock::{Clock, random_u64};
 use crate::configs::Configs;
 use crate::coordination::CoordinationHandle;
+use crate::metrics::ControllerTimes;
 
 /// What a controller needs to run.
 pub struct Start {
@@ -35,6 +36,7 @@ pub struct Start {
 pub struct ControllerHandle {
     inputs: mpsc::UnboundedSender<Input>,
     view: Arc<ArcSwap<View>>,
+    times: Arc<ControllerTimes>,
     pub(super) topics_in_creation: TopicsInCreation,
 }
 
@@ -56,19 +58,21 @@ impl ControllerHandle {
         }));
         let transport = Transport::new(&config, broker.id, receiver);
         let versions = RequestVersions::of(config.inter_broker_protocol_version());
+        let times = Arc::new(ControllerTimes::default());
         let driver = Driver::new(
             controller_config(&config, broker),
             coordination,
             clock,
             (transport, versions),
             inputs.clone(),
-            Arc::clone(&view),
+            (Arc::clone(&view), Arc::clone(&times)),
             random_u64(),
         );
         tokio::spawn(driver.run(inbox));
         let handle = Arc::new(Self {
             inputs,
             view,
+            times,
             topics_in_creation: TopicsInCreation::default(),
         });
         handle.send(Event::Startup);
@@ -78,6 +82,11 @@ impl ControllerHandle {
     /// What the controller shows: whether it is active, its epoch, its gauges.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// How long its events took.
+    pub(crate) fn times(&self) -> &ControllerTimes {
+        &self.times
     }
 
     /// Whether this broker is the active controller, by its own knowledge.

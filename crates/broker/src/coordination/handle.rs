@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use ottla_coordination::{
     Coordination, Error, Event, EventSink, OpenError, Reply, Request, RequestId, SessionEvent,
@@ -12,6 +13,9 @@ use ottla_coordination::{
 };
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+
+use crate::metrics::counts::Counter;
+use crate::metrics::histogram::Histogram;
 
 /// Opens a session with the provider that the configuration names. May block; called on a thread
 /// where that is allowed.
@@ -43,8 +47,27 @@ pub struct CoordinationHandle {
 
 #[derive(Default)]
 struct Router {
-    pending: Mutex<BTreeMap<RequestId, OnReply>>,
+    pending: Mutex<BTreeMap<RequestId, Pending>>,
     subscribers: Mutex<Vec<Subscriber>>,
+    counts: SessionCounts,
+}
+
+/// What is counted of sessions (`SessionExpireListener`, `ZooKeeperClientMetrics`).
+#[derive(Debug, Default)]
+pub(crate) struct SessionCounts {
+    /// Connections made.
+    pub(crate) connects: Counter,
+    /// Connections lost.
+    pub(crate) disconnects: Counter,
+    /// Sessions lost.
+    pub(crate) expires: Counter,
+    /// From a request to its answer, in microseconds.
+    pub(crate) request_latency: Histogram,
+}
+
+struct Pending {
+    since: Instant,
+    on_reply: OnReply,
 }
 
 struct Subscriber {
@@ -83,6 +106,11 @@ impl CoordinationHandle {
         self.session.lock().session_id()
     }
 
+    /// What is counted of this and former sessions.
+    pub(crate) fn counts(&self) -> &SessionCounts {
+        &self.router.counts
+    }
+
     /// Whether new znodes are protected (`zookeeper.set.acl`).
     pub fn sets_acl(&self) -> bool {
         self.zookeeper_set_acl
@@ -97,7 +125,11 @@ impl CoordinationHandle {
         on_reply: impl FnOnce(Result<Reply, Error>) + Send + 'static,
     ) {
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        self.router.pending.lock().insert(id, Box::new(on_reply));
+        let pending = Pending {
+            since: Instant::now(),
+            on_reply: Box::new(on_reply),
+        };
+        self.router.pending.lock().insert(id, pending);
         self.session.lock().submit(id, request);
     }
 
@@ -155,16 +187,26 @@ impl Router {
     fn route(&self, event: Event) {
         match event {
             Event::Reply { id, result } => {
-                let on_reply = self.pending.lock().remove(&id);
-                if let Some(on_reply) = on_reply {
-                    on_reply(result);
+                let pending = self.pending.lock().remove(&id);
+                if let Some(pending) = pending {
+                    let latency = pending.since.elapsed().as_micros();
+                    let latency = u64::try_from(latency).unwrap_or(u64::MAX);
+                    self.counts.request_latency.record(latency);
+                    (pending.on_reply)(result);
                 }
             }
             Event::Watch(event) => {
                 let accepts = |wants: &Filter| wants(&event);
                 self.tell(&Notice::Watch(event.clone()), accepts);
             }
-            Event::Session(event) => self.tell(&Notice::Session(event), |_| true),
+            Event::Session(event) => {
+                match event {
+                    SessionEvent::Connected => self.counts.connects.mark(),
+                    SessionEvent::Disconnected => self.counts.disconnects.mark(),
+                    SessionEvent::Expired => self.counts.expires.mark(),
+                }
+                self.tell(&Notice::Session(event), |_| true);
+            }
         }
     }
 

@@ -133,9 +133,28 @@ impl Fetchers {
         for fetcher in running.values() {
             let lags = fetcher.shared.lags();
             counts.partitions += lags.len();
-            counts.lag_max = counts.lag_max.max(lags.into_iter().max().unwrap_or(0));
+            let lag_max = lags.iter().map(|(_, lag)| *lag).max();
+            counts.lag_max = counts.lag_max.max(lag_max.unwrap_or(0));
         }
         counts
+    }
+
+    /// How far each followed partition is behind its leader in records, with the name of its
+    /// fetcher (`FetcherLagMetrics`).
+    pub(crate) fn lags(&self) -> Vec<(String, TopicPartition, i64)> {
+        let running = self.running.lock();
+        let named = running.iter().map(|(&(leader, id), fetcher)| {
+            (
+                format!("ReplicaFetcherThread-{id}-{leader}"),
+                &fetcher.shared,
+            )
+        });
+        named
+            .flat_map(|(name, shared)| {
+                let lags = shared.lags().into_iter();
+                lags.map(move |(partition, lag)| (name.clone(), partition, lag))
+            })
+            .collect()
     }
 
     /// Ends all fetchers; nothing is appended any more when this returns.

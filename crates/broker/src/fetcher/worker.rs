@@ -65,8 +65,10 @@ impl Shared {
     }
 
     /// The lag of each partition; 0 where it is not known yet.
-    pub(super) fn lags(&self) -> Vec<i64> {
-        self.fetcher.lock().lags().collect()
+    pub(super) fn lags(&self) -> Vec<(TopicPartition, i64)> {
+        let fetcher = self.fetcher.lock();
+        let owned = |(partition, lag): (&TopicPartition, i64)| (partition.clone(), lag);
+        fetcher.lags().map(owned).collect()
     }
 }
 

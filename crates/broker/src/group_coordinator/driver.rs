@@ -9,7 +9,9 @@ use std::task::{Context, Poll, Waker};
 use ottla_coordinator_runtime::{
     Action, Append, AppendResult, Durability, Now, RequestId, TransactionOutcome,
 };
-use ottla_group_coordinator::{Event, GroupAction, GroupCoordinatorShard, Request, Response};
+use ottla_group_coordinator::{
+    Event, Gauges, GroupAction, GroupCoordinatorShard, Request, Response,
+};
 use ottla_model::ids::GROUP_METADATA_TOPIC;
 use ottla_model::java_hash::coordinator_partition;
 use ottla_model::{ErrorCode, LeaderEpoch, ProducerId, TopicPartition};
@@ -119,6 +121,15 @@ impl GroupCoordinator {
         outcome: TransactionOutcome,
     ) {
         self.tell(News::TransactionCompleted(producer_id, partitions, outcome));
+    }
+
+    /// Numbers of now, over all partitions.
+    pub(crate) fn gauges(&self) -> Gauges {
+        let mut all = Gauges::default();
+        for slot in &self.slots {
+            all += slot.lock().shard.gauges();
+        }
+        all
     }
 
     fn tell(&self, news: News) {

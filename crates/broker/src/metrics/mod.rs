@@ -8,10 +8,12 @@
 //!
 //! Read in this order: [`counts`], [`requests`], `errors`, `histogram`.
 
+mod controller;
 pub(crate) mod counts;
 mod errors;
 pub(crate) mod histogram;
 pub(crate) mod requests;
 
+pub(crate) use controller::ControllerTimes;
 pub(crate) use counts::{BrokerCounts, TopicCounts};
 pub(crate) use requests::{FETCH_CONSUMER, FETCH_FOLLOWER, RequestMetrics};

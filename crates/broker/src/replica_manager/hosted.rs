@@ -362,15 +362,17 @@ impl HostedTable {
         self.topics.keys().cloned().collect()
     }
 
+    /// All partitions, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Hosted> {
+        self.topics.values().flat_map(|topic| topic.values())
+    }
+
     /// All partitions that are served, in no order.
     pub(crate) fn online(&self) -> impl Iterator<Item = &Arc<HostedPartition>> {
-        self.topics
-            .values()
-            .flat_map(|topic| topic.values())
-            .filter_map(|hosted| match hosted {
-                Hosted::Online(partition) => Some(partition),
-                Hosted::Offline => None,
-            })
+        self.all().filter_map(|hosted| match hosted {
+            Hosted::Online(partition) => Some(partition),
+            Hosted::Offline => None,
+        })
     }
 
     /// The partitions of one topic that are served.

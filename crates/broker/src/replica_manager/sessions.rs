@@ -32,6 +32,18 @@ impl FetchSessions {
         self.shards.get(shard_of(session_id)?)
     }
 
+    /// Sessions, their partitions, and how many sessions had to make room so far.
+    pub(crate) fn totals(&self) -> (usize, usize, u64) {
+        let shards = self.shards.iter().map(|shard| {
+            let shard = shard.lock();
+            let (sessions, partitions) = (shard.session_count(), shard.partition_count());
+            (sessions, partitions, shard.evictions())
+        });
+        shards.fold((0, 0, 0), |all, one| {
+            (all.0 + one.0, all.1 + one.1, all.2 + one.2)
+        })
+    }
+
     /// Closes a session, if there is one of this id.
     pub(crate) fn remove(&self, session_id: i32) {
         if let Some(shard) = self.shard_of(session_id) {

@@ -204,8 +204,9 @@ impl Fetcher {
     }
 
     /// The lag of each partition in records, 0 where it is not known yet (`ConsumerLag`).
-    pub fn lags(&self) -> impl Iterator<Item = i64> {
-        self.states.values().map(|(_, s)| s.lag.unwrap_or(0))
+    pub fn lags(&self) -> impl Iterator<Item = (&TopicPartition, i64)> {
+        let states = self.states.iter();
+        states.map(|(partition, (_, s))| (partition, s.lag.unwrap_or(0)))
     }
 
     /// The partitions that wait for a new LeaderAndIsr (`FailedPartitionsCount`).

@@ -212,6 +212,22 @@ impl LogManager {
         tables.current.iter().map(pair).collect()
     }
 
+    /// What all logs are read with, those that move to another directory last.
+    pub fn readers(&self) -> (Vec<LogReader>, Vec<LogReader>) {
+        let tables = self.tables.lock();
+        let all = |table: &BTreeMap<TopicPartition, ManagedLog>| {
+            table.values().map(|log| log.reader.clone()).collect()
+        };
+        (all(&tables.current), all(&tables.future))
+    }
+
+    /// The directories of `log.dirs`, and whether each is offline.
+    pub fn directories(&self) -> Vec<(PathBuf, bool)> {
+        let dirs = self.dirs.iter().map(|dir| &dir.log_dir);
+        dirs.map(|dir| (dir.path().to_owned(), dir.is_offline()))
+            .collect()
+    }
+
     /// Why a partition is offline although its directory serves: its flushed bytes are damaged.
     pub fn damage(&self, partition: &TopicPartition) -> Option<String> {
         self.tables.lock().damaged.get(partition).cloned()
