@@ -16,11 +16,22 @@ use crate::wait::wait_for;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
+/// The program that a broker runs; a restart may take the other one on the same directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// The broker under test.
+    Ottla,
+    /// Apache Kafka 3.9; only in a cluster, which has a ZooKeeper.
+    Java,
+}
+
 /// A broker in a directory of its own; it can be stopped, killed and started again.
 #[derive(Debug)]
 pub struct Broker {
     directory: tempfile::TempDir,
+    program: Program,
     port: u16,
+    properties: BTreeMap<String, String>,
     process: Option<Process>,
 }
 
@@ -32,47 +43,42 @@ impl Broker {
 
     /// The same, with a port of its own listener that the caller picked.
     pub fn start_on(port: u16, properties: &[(&str, &str)]) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("ottla-").tempdir()?;
-        let data = directory.path().join("logs");
-        let mut all = BTreeMap::from([
-            ("broker.id".to_owned(), "0".to_owned()),
-            (
-                "listeners".to_owned(),
-                format!("PLAINTEXT://127.0.0.1:{port}"),
-            ),
-            ("log.dirs".to_owned(), data.display().to_string()),
-            (
-                "offsets.topic.replication.factor".to_owned(),
-                "1".to_owned(),
-            ),
-            ("offsets.topic.num.partitions".to_owned(), "8".to_owned()),
-            (
-                "transaction.state.log.replication.factor".to_owned(),
-                "1".to_owned(),
-            ),
-            ("transaction.state.log.min.isr".to_owned(), "1".to_owned()),
-            (
-                "group.initial.rebalance.delay.ms".to_owned(),
-                "0".to_owned(),
-            ),
-        ]);
-        all.extend(
-            properties
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
-        );
-        let text: String = all
-            .iter()
-            .map(|(key, value)| format!("{key}={value}\n"))
-            .collect();
-        std::fs::write(directory.path().join("server.properties"), text)?;
-        let mut broker = Self {
-            directory,
-            port,
-            process: None,
-        };
+        let mut broker = Self::prepare(Program::Ottla, port, properties)?;
         broker.restart()?;
         Ok(broker)
+    }
+
+    /// A broker that is not started yet.
+    pub fn prepare(
+        program: Program,
+        port: u16,
+        properties: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("ottla-").tempdir()?;
+        let data = directory.path().join("logs").display().to_string();
+        let listeners = format!("PLAINTEXT://127.0.0.1:{port}");
+        let defaults = [
+            ("broker.id", "0"),
+            ("listeners", &listeners),
+            ("log.dirs", &data),
+            ("offsets.topic.replication.factor", "1"),
+            ("offsets.topic.num.partitions", "8"),
+            ("transaction.state.log.replication.factor", "1"),
+            ("transaction.state.log.min.isr", "1"),
+            ("group.initial.rebalance.delay.ms", "0"),
+        ];
+        let properties = defaults
+            .iter()
+            .chain(properties)
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        Ok(Self {
+            directory,
+            program,
+            port,
+            properties,
+            process: None,
+        })
     }
 
     /// `host:port` for clients.
@@ -100,17 +106,59 @@ impl Broker {
         self.process.as_mut().context("the broker is stopped")
     }
 
-    /// Starts it again on the same directory and port.
+    /// Whether it was started and has not been stopped or killed.
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// The program that it runs, or will with the next start.
+    pub fn program(&self) -> Program {
+        self.program
+    }
+
+    /// From the next start on it runs this program.
+    pub fn set_program(&mut self, program: Program) {
+        self.program = program;
+    }
+
+    /// From the next start on a key has this value.
+    pub fn set_property(&mut self, key: &str, value: &str) {
+        self.properties.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Starts it (again) on the same directory and port and waits until it accepts connections.
     pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.launch()?;
+        self.wait_until_open()
+    }
+
+    /// Starts it (again) without waiting.
+    pub fn launch(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.process.is_none(), "the broker is running");
-        let mut command = Command::new(tools::ottla());
-        command
-            .arg("server")
-            .arg(self.directory.path().join("server.properties"))
-            .current_dir(self.directory.path());
-        let process =
-            self.process
-                .insert(Process::start(command, self.directory.path(), "broker")?);
+        let file = self.directory.path().join("server.properties");
+        let text: String = self
+            .properties
+            .iter()
+            .map(|(key, value)| format!("{key}={value}\n"))
+            .collect();
+        std::fs::write(&file, text)?;
+        let mut command = match self.program {
+            Program::Ottla => {
+                let mut command = Command::new(tools::ottla());
+                command.arg("server");
+                command
+            }
+            Program::Java => tools::java_broker(),
+        };
+        command.arg(&file).current_dir(self.directory.path());
+        let process = Process::start(command, self.directory.path(), "broker")?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Waits until a launched broker accepts connections.
+    pub fn wait_until_open(&mut self) -> anyhow::Result<()> {
+        let process = self.process.as_mut().context("the broker is stopped")?;
         let address = ([127, 0, 0, 1], self.port).into();
         let opened = wait_for("the broker's port", START_DEADLINE, || {
             if !process.is_running() {
@@ -133,7 +181,8 @@ impl Broker {
         process.signal("TERM")?;
         let status = process.wait(STOP_DEADLINE)?;
         // A JVM ends so after a signal that it has obeyed.
-        let obeyed = tools::is_reference() && status.code() == Some(143);
+        let is_java = self.program == Program::Java || tools::is_reference();
+        let obeyed = is_java && status.code() == Some(143);
         anyhow::ensure!(
             status.success() || obeyed,
             "the broker ended with {status}:\n{}",

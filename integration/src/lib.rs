@@ -4,19 +4,25 @@
 //! The tools are put in place by `scripts/test`, which says what is missing.
 
 pub mod broker;
+pub mod cluster;
 pub mod command;
 pub mod free_port;
+pub mod load;
 pub mod process;
 pub mod random;
 pub mod tool_server;
 pub mod tools;
 pub mod transcript;
 pub mod wait;
+pub mod znodes;
 pub mod zookeeper;
 
-pub use broker::Broker;
+pub use broker::{Broker, Program};
+pub use cluster::Cluster;
+pub use load::Load;
 pub use process::Process;
 pub use random::Random;
 pub use tool_server::{Output, ToolServer};
 pub use transcript::Transcript;
+pub use znodes::Znodes;
 pub use zookeeper::Zookeeper;

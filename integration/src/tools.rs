@@ -37,3 +37,13 @@ pub fn python(script: &str) -> Command {
 pub fn class_path(name: &str) -> String {
     format!("{}/*", tools().join(name).display())
 }
+
+/// A broker of Apache Kafka 3.9, to be given its properties file; it joins a running ZooKeeper.
+pub fn java_broker() -> Command {
+    let logging = root().join("integration/java/log4j-server.properties");
+    let mut java = Command::new("java");
+    java.args(["-Xmx384M", "-Xms64M", "-XX:+UseSerialGC"])
+        .arg(format!("-Dlog4j.configuration=file:{}", logging.display()))
+        .args(["-cp", &class_path("kafka-3.9"), "kafka.Kafka"]);
+    java
+}

@@ -164,16 +164,3 @@ fn a_log_directory_belongs_to_one_broker() {
     assert_eq!(status.code(), Some(1), "{err}");
     assert!(err.contains("lock"), "{err}");
 }
-
-#[test]
-fn zookeeper_connect_is_refused_plainly_until_it_is_built() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let arguments = ["server", "--override", "zookeeper.connect=127.0.0.1:2181"];
-    let output = refused(directory.path(), &arguments);
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{err}");
-    assert!(
-        err.contains("zookeeper.connect") && err.contains("not built yet"),
-        "{err}"
-    );
-}

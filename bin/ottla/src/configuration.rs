@@ -12,8 +12,6 @@ use crate::ServerArguments;
 const COORDINATION_DIR: &str = "ottla.coordination.dir";
 /// A filter of `tracing`, for instance `info` or `info,ottla_storage=debug`.
 const LOG_LEVEL: &str = "ottla.log.level";
-/// Lets a broker join a cluster on ZooKeeper while that is not proven yet.
-const EXPERIMENTAL_ZOOKEEPER: &str = "ottla.experimental.zookeeper";
 
 /// Everything that a start needs to know.
 #[derive(Debug)]
@@ -52,17 +50,8 @@ pub(crate) fn read(arguments: &ServerArguments) -> anyhow::Result<Configuration>
         .cloned()
         .unwrap_or_else(|| "info".to_owned());
     let coordination_dir = all.get(COORDINATION_DIR).map(PathBuf::from);
-    let zookeeper_is_allowed = all
-        .get(EXPERIMENTAL_ZOOKEEPER)
-        .is_some_and(|value| value == "true");
     let broker = BrokerConfig::from_properties(all)?;
     serving::check_safe(&broker)?;
-    if broker.zookeeper_connect.is_some() && !zookeeper_is_allowed {
-        bail!(
-            "zookeeper.connect is set, but joining a cluster on ZooKeeper is not built yet; \
-             without it a single node runs on embedded coordination"
-        );
-    }
     let coordination_dir = coordination_dir.unwrap_or_else(|| beside_logs(&broker));
     Ok(Configuration {
         broker,

@@ -22,8 +22,8 @@ pub(super) const KEYS: &[Key] = &[
         .doc("Samples kept for the quotas of clients."),
     Key::int("quota.window.size.seconds").default("1").at_least(1.0).low().unserved()
         .doc("Length in seconds of a sample for the quotas of clients."),
-    Key::int("replication.quota.window.num").default("11").at_least(1.0).low().unserved()
+    Key::int("replication.quota.window.num").default("11").at_least(1.0).low()
         .doc("Samples kept for the rate of throttled replication."),
-    Key::int("replication.quota.window.size.seconds").default("1").at_least(1.0).low().unserved()
+    Key::int("replication.quota.window.size.seconds").default("1").at_least(1.0).low()
         .doc("Length in seconds of a sample of the rate of throttled replication."),
 ];

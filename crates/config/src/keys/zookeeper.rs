@@ -8,16 +8,16 @@ pub(super) const KEYS: &[Key] = &[
         .doc("Java class of the connection to ZooKeeper; Netty's for TLS."),
     Key::string("zookeeper.connect").high()
         .doc("ZooKeeper servers as host:port pairs, with an optional path behind the last."),
-    Key::int("zookeeper.connection.timeout.ms").high().unserved()
+    Key::int("zookeeper.connection.timeout.ms").high()
         .doc("Time to connect to ZooKeeper; the session timeout while unset."),
-    Key::int("zookeeper.max.in.flight.requests").default("10").at_least(1.0).high().unserved()
+    Key::int("zookeeper.max.in.flight.requests").default("10").at_least(1.0).high()
         .doc("Unanswered requests to ZooKeeper at once."),
     Key::boolean("zookeeper.metadata.migration.enable").default("false").high().unserved()
         .doc("Whether metadata moves from ZooKeeper to a Raft-based controller."),
     Key::int("zookeeper.metadata.migration.min.batch.size").default("200").at_least(1.0)
         .internal().unserved()
         .doc("Least records per batch while metadata moves."),
-    Key::int("zookeeper.session.timeout.ms").default("18000").high().unserved()
+    Key::int("zookeeper.session.timeout.ms").default("18000").high()
         .doc("Time without contact after which ZooKeeper ends a broker's session."),
     Key::boolean("zookeeper.set.acl").default("false").high()
         .refused("znodes cannot be protected yet: everybody could change them")

@@ -1,0 +1,236 @@
+//! A load that goes on while brokers fail, and the check of what it was promised.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::process::Process;
+use crate::wait::wait_for;
+use crate::{command, tools};
+
+const DEADLINE: Duration = Duration::from_secs(180);
+
+/// An idempotent producer with acks=all and a member of a consumer group, on one topic.
+#[derive(Debug)]
+pub struct Load {
+    bootstrap: String,
+    topic: String,
+    producer: Process,
+    consumer: Process,
+    directory: tempfile::TempDir,
+}
+
+/// How far a load has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Records that were acknowledged.
+    pub acknowledged: usize,
+    /// Commits of the group that were acknowledged.
+    pub commits: usize,
+}
+
+impl Load {
+    /// Starts both on a topic that exists or is created by itself.
+    pub fn start(bootstrap: &str, topic: &str) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("load-").tempdir()?;
+        let spawn = |what: &str| {
+            let mut python = tools::python("under_load.py");
+            python
+                .args([what, bootstrap, topic])
+                .arg(file_of(directory.path(), what));
+            Process::start(python, directory.path(), what)
+        };
+        Ok(Self {
+            bootstrap: bootstrap.to_owned(),
+            topic: topic.to_owned(),
+            producer: spawn("produce")?,
+            consumer: spawn("consume")?,
+            directory,
+        })
+    }
+
+    /// How far it is now.
+    pub fn progress(&self) -> Progress {
+        let count = |what| lines(&file_of(self.directory.path(), what)).len();
+        Progress {
+            acknowledged: count("produce"),
+            commits: count("consume"),
+        }
+    }
+
+    /// Waits until more records and more commits than now are acknowledged.
+    pub fn wait_for_progress(&self) -> anyhow::Result<()> {
+        let before = self.progress();
+        wait_for("progress of producer and consumer", DEADLINE, || {
+            let now = self.progress();
+            (now.acknowledged > before.acknowledged && now.commits > before.commits).then_some(())
+        })
+        .with_context(|| format!("{before:?}\n{}", self.errors()))
+    }
+
+    /// Ends the load and checks: every record was acknowledged in the end; each is read once, at
+    /// the place that was acknowledged, in the order in which it was sent within its partition;
+    /// and the group's committed offsets are not behind the acknowledged ones. Tells how many
+    /// records there were.
+    pub fn finish(mut self) -> anyhow::Result<usize> {
+        for (name, process) in [
+            ("producer", &mut self.producer),
+            ("consumer", &mut self.consumer),
+        ] {
+            process.signal("TERM")?;
+            let status = process.wait(DEADLINE)?;
+            anyhow::ensure!(
+                status.success(),
+                "the {name} ended with {status}\n{}",
+                errors(self.directory.path())
+            );
+        }
+        let acknowledged = lines(&file_of(self.directory.path(), "produce"));
+        let refused: Vec<_> = acknowledged
+            .iter()
+            .filter(|line| line.starts_with("error"))
+            .collect();
+        anyhow::ensure!(
+            refused.is_empty(),
+            "{} refused, the first: {:?}",
+            refused.len(),
+            refused.first()
+        );
+        let acknowledged = records(acknowledged.iter().map(String::as_str))?;
+        let found = records(self.ask("read")?.lines())?;
+        compare(&found, &acknowledged)?;
+        for partition in partitions(&found) {
+            let numbers: Vec<i64> = found
+                .range((partition, 0)..=(partition, i64::MAX))
+                .map(|(_, number)| *number)
+                .collect();
+            let swapped = numbers.windows(2).find(|pair| pair[0] >= pair[1]);
+            anyhow::ensure!(
+                swapped.is_none(),
+                "partition {partition} is out of order: {swapped:?}"
+            );
+        }
+        let promised = highest(&lines(&file_of(self.directory.path(), "consume")))?;
+        let committed = self.ask("committed")?;
+        let committed: Vec<String> = committed.lines().map(str::to_owned).collect();
+        let committed = highest(&committed)?;
+        for (partition, offset) in promised {
+            let found = committed.get(&partition);
+            anyhow::ensure!(
+                found.is_some_and(|found| *found >= offset),
+                "offset {offset} of partition {partition} was committed, found {found:?}"
+            );
+        }
+        Ok(found.len())
+    }
+
+    fn ask(&self, what: &str) -> anyhow::Result<String> {
+        let mut python = tools::python("under_load.py");
+        python.args([what, &self.bootstrap, &self.topic]);
+        Ok(String::from_utf8(command::run(
+            &mut python,
+            b"",
+            DEADLINE,
+        )?)?)
+    }
+
+    fn errors(&self) -> String {
+        errors(self.directory.path())
+    }
+}
+
+fn file_of(directory: &Path, what: &str) -> PathBuf {
+    directory.join(format!("{what}.lines"))
+}
+
+fn errors(directory: &Path) -> String {
+    ["produce.err", "consume.err"]
+        .map(|name| std::fs::read_to_string(directory.join(name)).unwrap_or_default())
+        .join("\n")
+}
+
+/// The lines that were written whole.
+fn lines(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(str::to_owned).collect()
+}
+
+/// `partition offset number` lines as number by place; a place that comes twice is an error.
+fn records<'a>(lines: impl Iterator<Item = &'a str>) -> anyhow::Result<BTreeMap<(i32, i64), i64>> {
+    let mut records = BTreeMap::new();
+    for line in lines {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [partition, offset, number] = words[..] else {
+            anyhow::bail!("not a record: {line}");
+        };
+        let place = (partition.parse()?, offset.parse()?);
+        let before = records.insert(place, number.parse()?);
+        anyhow::ensure!(
+            before.is_none(),
+            "{place:?} comes twice: {before:?}, {line}"
+        );
+    }
+    Ok(records)
+}
+
+fn compare(
+    found: &BTreeMap<(i32, i64), i64>,
+    acknowledged: &BTreeMap<(i32, i64), i64>,
+) -> anyhow::Result<()> {
+    let lost = acknowledged
+        .iter()
+        .find(|(place, number)| found.get(place) != Some(number));
+    let invented = found
+        .iter()
+        .find(|(place, number)| acknowledged.get(place) != Some(number));
+    anyhow::ensure!(
+        lost.is_none() && invented.is_none(),
+        "{} records found, {} acknowledged; first that was lost: {lost:?}; first that nobody \
+         acknowledged: {invented:?}",
+        found.len(),
+        acknowledged.len()
+    );
+    let mut numbers: Vec<i64> = found.values().copied().collect();
+    numbers.sort_unstable();
+    let double = numbers.windows(2).find(|pair| pair[0] == pair[1]);
+    anyhow::ensure!(double.is_none(), "a record comes twice: {double:?}");
+    Ok(())
+}
+
+fn partitions(records: &BTreeMap<(i32, i64), i64>) -> Vec<i32> {
+    let mut partitions: Vec<i32> = records.keys().map(|(partition, _)| *partition).collect();
+    partitions.dedup();
+    partitions
+}
+
+/// `partition offset` lines as the highest offset of each partition.
+fn highest(lines: &[String]) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let mut highest = BTreeMap::new();
+    for line in lines {
+        let (partition, offset) = line.split_once(' ').context("not a position")?;
+        let (partition, offset) = (partition.parse()?, offset.parse::<i64>()?);
+        let known = highest.entry(partition).or_insert(offset);
+        *known = offset.max(*known);
+    }
+    Ok(highest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_finds_what_is_lost_doubled_or_invented() {
+        let read = |text: &str| records(text.lines());
+        let acknowledged = read("0 0 1\n0 1 2\n1 0 3").unwrap();
+        let check = |found: &str| compare(&read(found).unwrap(), &acknowledged).is_ok();
+        assert!(check("0 0 1\n0 1 2\n1 0 3"));
+        assert!(!check("0 0 1\n1 0 3"), "lost");
+        assert!(!check("0 0 1\n0 1 2\n1 0 3\n1 1 4"), "invented");
+        assert!(!check("0 0 1\n0 1 9\n1 0 3"), "changed");
+        assert!(read("0 0 1\n0 0 2").is_err());
+    }
+}

@@ -1,0 +1,103 @@
+//! Reading and writing znodes from outside, as an operator with a ZooKeeper shell does.
+
+use std::fmt;
+use std::time::Duration;
+
+use zookeeper_client::{Acls, Client, CreateMode, Error};
+
+/// A session of its own with an ensemble; a lost one is opened anew with the next call.
+pub struct Znodes {
+    runtime: tokio::runtime::Runtime,
+    connect: String,
+    client: std::sync::Mutex<Option<Client>>,
+}
+
+impl fmt::Debug for Znodes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Znodes")
+            .field("connect", &self.connect)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Znodes {
+    /// Connects to the servers of a connection string.
+    pub fn connect(connect: &str) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let znodes = Self {
+            runtime,
+            connect: connect.to_owned(),
+            client: std::sync::Mutex::new(None),
+        };
+        znodes.get("/")?;
+        Ok(znodes)
+    }
+
+    /// The text of a znode; `None` if there is no such znode.
+    pub fn get(&self, path: &str) -> anyhow::Result<Option<String>> {
+        let path = path.to_owned();
+        let answer = self.call(async |client| client.get_data(&path).await);
+        match answer {
+            Ok((data, _)) => Ok(Some(String::from_utf8_lossy(&data).into_owned())),
+            Err(Error::NoNode) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names of the children of a znode, in no order.
+    pub fn children(&self, path: &str) -> anyhow::Result<Vec<String>> {
+        let path = path.to_owned();
+        Ok(self.call(async |client| client.list_children(&path).await)?)
+    }
+
+    /// Writes a znode that exists.
+    pub fn set(&self, path: &str, text: &str) -> anyhow::Result<()> {
+        self.call(async |client| client.set_data(path, text.as_bytes(), None).await)?;
+        Ok(())
+    }
+
+    /// Creates a persistent znode.
+    pub fn create(&self, path: &str, text: &str) -> anyhow::Result<()> {
+        let mode = CreateMode::Persistent.with_acls(Acls::anyone_all());
+        self.call(async |client| client.create(path, text.as_bytes(), &mode).await)?;
+        Ok(())
+    }
+
+    /// Deletes a znode without children.
+    pub fn delete(&self, path: &str) -> anyhow::Result<()> {
+        Ok(self.call(async |client| client.delete(path, None).await)?)
+    }
+
+    /// Makes one call, on a new session if the last is lost; a call is made twice at most.
+    fn call<T>(&self, call: impl AsyncFn(&Client) -> Result<T, Error>) -> Result<T, Error> {
+        let mut slot = self
+            .client
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.runtime.block_on(async {
+            for _ in 0..2 {
+                let client = match slot.take() {
+                    Some(client) => client,
+                    None => {
+                        Client::connector()
+                            .with_session_timeout(Duration::from_secs(10))
+                            .connect(&self.connect)
+                            .await?
+                    }
+                };
+                let answer = call(&client).await;
+                match &answer {
+                    Err(Error::SessionExpired | Error::ConnectionLoss | Error::ClientClosed) => {}
+                    _ => {
+                        *slot = Some(client);
+                        return answer;
+                    }
+                }
+            }
+            Err(Error::ConnectionLoss)
+        })
+    }
+}
