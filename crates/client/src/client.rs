@@ -165,7 +165,7 @@ impl Client {
         Ok(Fetched {
             records: match answer.records {
                 Some(Part::Bytes(records)) => records,
-                Some(Part::FileRange { .. }) | None => Bytes::new(),
+                Some(Part::FileRange { .. } | Part::Lazy { .. }) | None => Bytes::new(),
             },
             high_watermark: answer.high_watermark,
             log_start_offset: answer.log_start_offset,

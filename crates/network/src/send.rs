@@ -1,11 +1,12 @@
-//! Frames onto a socket: memory by vectored sends, file ranges by sendfile.
+//! Frames onto a socket: memory by vectored sends, file ranges by sendfile, lazy pieces a chunk at
+//! a time.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use ottla_protocol::Part;
+use ottla_protocol::{LazyBytes, Part};
 use rustix::io::ReadWriteFlags;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use tokio::io::Interest;
@@ -36,6 +37,10 @@ pub async fn send_parts(stream: &TcpStream, parts: Vec<Part>) -> io::Result<()> 
                 // More is to follow: let the kernel fill packets instead of sending headers alone.
                 send_bytes(stream, &mut pending, SendFlags::MORE).await?;
                 send_range(stream, &file, position, length).await?;
+            }
+            Part::Lazy { length, source } => {
+                send_bytes(stream, &mut pending, SendFlags::MORE).await?;
+                send_lazy(stream, source, length).await?;
             }
         }
     }
@@ -115,6 +120,32 @@ async fn send_range(
             ));
         }
         position += sent as u64;
+    }
+    Ok(())
+}
+
+/// Makes the next bytes off this thread, for that may take time and read files, and only when the
+/// ones before have left.
+async fn send_lazy(
+    stream: &TcpStream,
+    mut source: Box<dyn LazyBytes>,
+    length: usize,
+) -> io::Result<()> {
+    let mut remaining = length;
+    while remaining > 0 {
+        let making = tokio::task::spawn_blocking(move || {
+            let chunk = source.next_chunk(remaining);
+            chunk.map(|chunk| (chunk, source))
+        });
+        let chunk;
+        (chunk, source) = making.await.map_err(io::Error::other)??;
+        if chunk.is_empty() || chunk.len() > remaining {
+            return Err(io::Error::other(
+                "a piece is not of the length that was promised",
+            ));
+        }
+        remaining -= chunk.len();
+        send_bytes(stream, &mut vec![chunk], SendFlags::empty()).await?;
     }
     Ok(())
 }

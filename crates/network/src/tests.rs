@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use ottla_protocol::{ApiTable, DecodeError, Part, WireError, keys};
+use ottla_protocol::{ApiTable, DecodeError, LazyBytes, Part, WireError, keys};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
@@ -90,6 +90,31 @@ impl TestService {
                     ..Response::default()
                 })
             }
+            b"lazy" => {
+                let lazy = |length, fails_at| Part::Lazy {
+                    length,
+                    source: Box::new(Countdown { fails_at }),
+                };
+                Outcome::Respond(Response {
+                    parts: vec![
+                        Part::Bytes(out.freeze()),
+                        lazy(2_500, None),
+                        Part::Bytes(Bytes::from_static(b"between")),
+                        lazy(0, None),
+                        lazy(7, None),
+                    ],
+                    ..Response::default()
+                })
+            }
+            b"broken" => Outcome::Respond(Response {
+                parts: vec![Part::Lazy {
+                    length: 2_500,
+                    source: Box::new(Countdown {
+                        fails_at: Some(500),
+                    }),
+                }],
+                ..Response::default()
+            }),
             b"slow" => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 out.freeze().into()
@@ -99,6 +124,22 @@ impl TestService {
                 out.freeze().into()
             }
         }
+    }
+}
+
+/// Makes up to 1,000 bytes at a time that tell how many remain, in thousands.
+#[derive(Debug)]
+struct Countdown {
+    fails_at: Option<usize>,
+}
+
+impl LazyBytes for Countdown {
+    fn next_chunk(&mut self, remaining: usize) -> std::io::Result<Bytes> {
+        if self.fails_at == Some(remaining) {
+            return Err(std::io::Error::other("as asked for"));
+        }
+        let digit = b'0' + (remaining / 1_000) as u8;
+        Ok(vec![digit; remaining.min(1_000)].into())
     }
 }
 
@@ -206,6 +247,21 @@ async fn a_file_that_is_too_short_closes_the_connection() {
     let (_server, address, _) = serve(config(), service);
     let mut stream = TcpStream::connect(address).await.unwrap();
     assert_eq!(exchange(&mut stream, METADATA, b"file").await, None);
+}
+
+#[tokio::test]
+async fn lazy_pieces_are_made_while_they_are_sent() {
+    let (_server, address, _) = serve(config(), TestService::default());
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    for _ in 0..2 {
+        let mut frame = exchange(&mut stream, METADATA, b"lazy").await.unwrap();
+        frame.advance(4);
+        assert_eq!(frame.split_to(1_000), [b'2'; 1_000][..]);
+        assert_eq!(frame.split_to(1_000), [b'1'; 1_000][..]);
+        assert_eq!(frame.split_to(500), [b'0'; 500][..]);
+        assert_eq!(frame, "between0000000");
+    }
+    assert_eq!(exchange(&mut stream, METADATA, b"broken").await, None);
 }
 
 #[tokio::test]

@@ -34,5 +34,5 @@ pub use message::{
     DecodeError, EncodeError, decode_request, decode_request_as, decode_response, encode_request,
     encode_response,
 };
-pub use part::Part;
+pub use part::{LazyBytes, Part};
 pub use wire::WireError;

@@ -7,7 +7,7 @@
 //!
 //! Read in this order: [`batch`], [`batches`], [`record`], [`records`], [`legacy`],
 //! [`compression`], [`builder`], [`control`], [`analysis`], [`validator`], [`down_convert`],
-//! [`filter`].
+//! [`lazy_down_convert`], [`filter`].
 
 pub mod analysis;
 pub mod batch;
@@ -17,6 +17,7 @@ pub mod compression;
 pub mod control;
 pub mod down_convert;
 pub mod filter;
+pub mod lazy_down_convert;
 pub mod legacy;
 pub mod legacy_builder;
 pub mod record;
@@ -47,6 +48,7 @@ pub use control::{
 };
 pub use down_convert::{ConvertError, ConvertedRecords, convert_down};
 pub use filter::{BatchRetention, FilterResult, RecordFilter, filter_to};
+pub use lazy_down_convert::{BatchSource, LazyConvertError, LazyDownConversion};
 pub use legacy_builder::MessageSetBuilder;
 pub use record::{Headers, InvalidRecords, Record, RecordIterator};
 pub use records::{BatchRecords, DECOMPRESSED_SIZE_MAX, Records};

@@ -332,7 +332,7 @@ impl Worker {
         let tp = &sent.partition;
         let records = match answer.records {
             Some(Part::Bytes(records)) => records,
-            Some(Part::FileRange { .. }) | None => Bytes::new(),
+            Some(Part::FileRange { .. } | Part::Lazy { .. }) | None => Bytes::new(),
         };
         let bytes = u64::try_from(records.len()).unwrap_or(u64::MAX);
         let fetched = FetchedFromLeader {

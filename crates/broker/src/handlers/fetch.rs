@@ -1,6 +1,8 @@
 //! Fetch (key 1, versions 0–17): records for consumers and followers
 //! (`KafkaApis.handleFetchRequest`, `FetchManager`).
 
+mod down_conversion;
+
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use ottla_protocol::fetch::{
     FetchTopicResponse,
 };
 use ottla_protocol::{Part, keys};
+use ottla_record::LazyConvertError;
 use ottla_replication::fetch_session::{
     AnswerFacts, FetchKind, FetchMetadata, FetchPartition, FetchTarget, INVALID_SESSION_ID, Resumed,
 };
@@ -32,8 +35,6 @@ const FIRST_WITH_TOPIC_IDS: i16 = 13;
 const FIRST_FROM_FOLLOWER: i16 = 11;
 /// From this version on, clients understand zstd (KIP-110).
 const FIRST_WITH_ZSTD: i16 = 10;
-/// From this version on, clients understand batches of magic 2.
-const FIRST_WITH_MAGIC_2: i16 = 4;
 /// From this version on, the current leader is told where this broker does not lead (KIP-951).
 const FIRST_WITH_LEADERS: i16 = 16;
 /// Up to this version, the batches of an answer may be cut and the first one is not spared.
@@ -123,7 +124,7 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
     };
     let mut answer = Answer::new(broker, context, request.replica_id >= 0);
     for ((partition, result), _) in asked.iter().zip(all).zip(keep).filter(|(_, keep)| *keep) {
-        answer.push(partition, result);
+        answer.push(partition, result).await;
     }
     respond(broker, context, mark, answer.into_response(session_id))
 }
@@ -450,8 +451,8 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn push(&mut self, asked: &Asked, result: ReadResult) {
-        let partition = self.partition(asked, result);
+    async fn push(&mut self, asked: &Asked, result: ReadResult) {
+        let partition = self.partition(asked, result).await;
         let target = &asked.target;
         let name = target.topic.as_ref().map_or("", TopicName::as_str);
         match self.topics.last_mut() {
@@ -466,22 +467,15 @@ impl<'a> Answer<'a> {
         }
     }
 
-    fn partition(&mut self, asked: &Asked, result: ReadResult) -> FetchPartitionResponse {
+    async fn partition(&mut self, asked: &Asked, result: ReadResult) -> FetchPartitionResponse {
         let version = self.context.header.api_version;
         let index = asked.target.partition;
-        if let Some(error) = asked
-            .refused
-            .or_else(|| self.conversion_error(asked, &result))
-        {
+        if let Some(error) = asked.refused.or_else(|| self.conversion_error(asked)) {
             return unread(index, error);
         }
-        let records = match result.records.map(part).transpose() {
+        let records = match self.records(asked, result.records).await {
             Ok(records) => records,
-            Err(error) => {
-                tracing::error!(%error, target = ?asked.target, "records could not be read");
-                let code = for_version(version, ErrorCode::KafkaStorageError);
-                return unread(index, code);
-            }
+            Err(error) => return unread(index, for_version(version, error)),
         };
         let mut response = FetchPartitionResponse {
             high_watermark: result.high_watermark,
@@ -517,9 +511,30 @@ impl<'a> Answer<'a> {
         response
     }
 
-    /// Old clients do not understand what the log holds. Records are not converted down yet, so
-    /// clients below version 4 get none.
-    fn conversion_error(&self, asked: &Asked, result: &ReadResult) -> Option<ErrorCode> {
+    /// The records as they are sent, in a format that the client knows.
+    async fn records(
+        &self,
+        asked: &Asked,
+        read: Option<FileSlice>,
+    ) -> Result<Option<Part>, ErrorCode> {
+        let Some(slice) = read else {
+            return Ok(None);
+        };
+        let part = match down_conversion::target(self.context.header.api_version) {
+            None => part(slice).map_err(LazyConvertError::Read),
+            Some(magic) => down_conversion::convert(slice, magic, asked.request.fetch_offset).await,
+        };
+        part.map(Some).map_err(|error| {
+            let code = error.error_code();
+            if code != ErrorCode::UnsupportedCompressionType {
+                tracing::error!(%error, target = ?asked.target, "records could not be read");
+            }
+            code
+        })
+    }
+
+    /// Whether the client cannot be served from this topic at all.
+    fn conversion_error(&self, asked: &Asked) -> Option<ErrorCode> {
         let version = self.context.header.api_version;
         if version >= FIRST_WITH_ZSTD {
             return None;
@@ -536,7 +551,7 @@ impl<'a> Answer<'a> {
             return Some(ErrorCode::UnsupportedCompressionType);
         }
         let is_forbidden = !self.is_follower && !view.config.message_downconversion_enable;
-        (version < FIRST_WITH_MAGIC_2 && (is_forbidden || result.size() > 0))
+        (is_forbidden && down_conversion::target(version).is_some())
             .then_some(ErrorCode::UnsupportedVersion)
     }
 

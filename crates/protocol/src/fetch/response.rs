@@ -17,7 +17,7 @@ use crate::wire::{Reader, WireError, Writer};
 const FIRST_WITH_ENDPOINTS: i16 = 16;
 
 /// An answer to Fetch. Fields that the request's version does not have are left out.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct FetchResponse {
     /// v1+: how long the client is throttled, in milliseconds.
     pub throttle_time_ms: i32,
@@ -44,7 +44,7 @@ impl Default for FetchResponse {
 }
 
 /// The partitions of one topic.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct FetchTopicResponse {
     /// The topic's name, sent up to v12.
     pub name: StrBytes,
@@ -55,7 +55,7 @@ pub struct FetchTopicResponse {
 }
 
 /// What was read from one partition.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct FetchPartitionResponse {
     /// The partition's index.
     pub partition: i32,

@@ -156,6 +156,7 @@ fn file_ranges_stand_where_the_records_belong() {
                     out.put_bytes(b'r', length);
                     ranges += 1;
                 }
+                Part::Lazy { .. } => panic!("none was given"),
             }
         }
         assert_eq!(ranges, 1);
