@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use ottla_config::serving::Ineffective;
 use ottla_config::{BrokerConfig, Properties, profile, properties, serving, toml_form};
 
-use crate::ServerArguments;
+use crate::{ServerArguments, environment};
 
 /// Where the embedded coordination keeps its tree, when it is not beside the logs.
 const COORDINATION_DIR: &str = "ottla.coordination.dir";
@@ -21,14 +20,20 @@ pub(crate) struct Configuration {
     pub(crate) coordination_dir: PathBuf,
     /// What to log, unless the environment says otherwise.
     pub(crate) log_level: String,
-    /// Properties without effect.
-    pub(crate) ineffective: Vec<Ineffective>,
+    /// One line for each thing that was set and has no effect.
+    pub(crate) ineffective: Vec<String>,
 }
 
-/// Reads the file, if there is one, and lays the overrides over it.
+/// Reads the file or the environment, if either is asked for, and lays the overrides over it.
 pub(crate) fn read(arguments: &ServerArguments) -> anyhow::Result<Configuration> {
+    let mut ineffective = Vec::new();
     let mut written = match &arguments.file {
         Some(file) => read_file(file).with_context(|| format!("cannot read {}", file.display()))?,
+        None if arguments.from_environment => {
+            let told = environment::read(LOG_LEVEL)?;
+            ineffective = told.ineffective;
+            told.properties
+        }
         None => Properties::new(),
     };
     for text in &arguments.overrides {
@@ -37,8 +42,9 @@ pub(crate) fn read(arguments: &ServerArguments) -> anyhow::Result<Configuration>
         };
         written.insert(key.to_owned(), value.to_owned());
     }
-    let ineffective = serving::ineffective(&written);
-    let mut all = if arguments.file.is_none() {
+    let unserved = serving::ineffective(&written);
+    ineffective.extend(unserved.iter().map(ToString::to_string));
+    let mut all = if arguments.file.is_none() && !arguments.from_environment {
         profile::single_node()
     } else {
         Properties::new()
@@ -93,8 +99,8 @@ mod tests {
     fn read_with(overrides: &[&str]) -> anyhow::Result<Configuration> {
         let overrides = overrides.iter().map(|text| (*text).to_owned()).collect();
         read(&ServerArguments {
-            file: None,
             overrides,
+            ..ServerArguments::default()
         })
     }
 
@@ -149,13 +155,9 @@ mod tests {
             &["authorizer.class.name=x"],
             "authorizer.class.name is set to x, but",
         );
-        check(
-            &["zookeeper.connect=127.0.0.1:2181"],
-            "joining a cluster on ZooKeeper is not built yet",
-        );
         let missing = ServerArguments {
             file: Some("/no/such.properties".into()),
-            overrides: vec![],
+            ..ServerArguments::default()
         };
         let error = format!("{:#}", read(&missing).unwrap_err());
         assert!(error.contains("cannot read /no/such.properties"), "{error}");

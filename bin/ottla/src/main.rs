@@ -4,6 +4,7 @@
 //! shut down. Results for people and scripts go to standard output, logs to standard error.
 
 mod configuration;
+mod environment;
 mod logging;
 mod server;
 
@@ -36,6 +37,10 @@ struct ServerArguments {
     /// Kafka's server.properties, or TOML with the same keys (a name that ends in .toml). Without
     /// it: a single node on 127.0.0.1:9092 with its data below ./data.
     file: Option<PathBuf>,
+    /// In a container: KAFKA_* variables over /mnt/shared/config/server.properties, and
+    /// /etc/kafka/docker/server.properties where neither says anything, as in Kafka's own image.
+    #[arg(long, conflicts_with = "file")]
+    from_environment: bool,
     /// Sets a key, over what the file says; may be repeated.
     #[arg(long = "override", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
