@@ -212,13 +212,11 @@ impl LogManager {
         tables.current.iter().map(pair).collect()
     }
 
-    /// What all logs are read with, those that move to another directory last.
-    pub fn readers(&self) -> (Vec<LogReader>, Vec<LogReader>) {
+    /// What all logs are read with, by partition.
+    pub fn readers(&self) -> Vec<LogReader> {
         let tables = self.tables.lock();
-        let all = |table: &BTreeMap<TopicPartition, ManagedLog>| {
-            table.values().map(|log| log.reader.clone()).collect()
-        };
-        (all(&tables.current), all(&tables.future))
+        let current = tables.current.values();
+        current.map(|log| log.reader.clone()).collect()
     }
 
     /// The directories of `log.dirs`, and whether each is offline.
@@ -478,6 +476,10 @@ impl LogManager {
             && let Some(found) = online.clone().find(|dir| dir.path() == preferred)
         {
             return vec![Arc::clone(found)];
+        }
+        let mut choices = online.clone();
+        if let (Some(only), None) = (choices.next(), choices.next()) {
+            return vec![Arc::clone(only)];
         }
         let mut counted: Vec<(usize, Arc<LogDir>)> = online
             .map(|dir| {
