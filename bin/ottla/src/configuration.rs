@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use ottla_broker::MetricsAddress;
 use ottla_config::{BrokerConfig, Properties, profile, properties, serving, toml_form};
 
 use crate::{ServerArguments, environment};
@@ -11,6 +12,8 @@ use crate::{ServerArguments, environment};
 const COORDINATION_DIR: &str = "ottla.coordination.dir";
 /// A filter of `tracing`, for instance `info` or `info,ottla_storage=debug`.
 const LOG_LEVEL: &str = "ottla.log.level";
+/// Where metrics are served, `host:port`; nowhere without it.
+const METRICS_LISTENER: &str = "ottla.metrics.listener";
 
 /// Everything that a start needs to know.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(crate) struct Configuration {
     pub(crate) coordination_dir: PathBuf,
     /// What to log, unless the environment says otherwise.
     pub(crate) log_level: String,
+    /// Where metrics are served.
+    pub(crate) metrics: Option<MetricsAddress>,
     /// One line for each thing that was set and has no effect.
     pub(crate) ineffective: Vec<String>,
 }
@@ -55,6 +60,8 @@ pub(crate) fn read(arguments: &ServerArguments) -> anyhow::Result<Configuration>
         .get(LOG_LEVEL)
         .cloned()
         .unwrap_or_else(|| "info".to_owned());
+    let metrics = all.get(METRICS_LISTENER).map(|text| text.parse());
+    let metrics = metrics.transpose().context(METRICS_LISTENER)?;
     let coordination_dir = all.get(COORDINATION_DIR).map(PathBuf::from);
     let broker = BrokerConfig::from_properties(all)?;
     serving::check_safe(&broker)?;
@@ -63,6 +70,7 @@ pub(crate) fn read(arguments: &ServerArguments) -> anyhow::Result<Configuration>
         broker,
         coordination_dir,
         log_level,
+        metrics,
         ineffective,
     })
 }
@@ -107,6 +115,7 @@ mod tests {
     #[test]
     fn without_a_file_it_is_a_single_node_on_loopback() {
         let configuration = read_with(&[]).unwrap();
+        assert_eq!(configuration.metrics, None, "off by default");
         assert_eq!(configuration.broker.broker_id, 0);
         assert_eq!(configuration.broker.offsets_topic_replication_factor, 1);
         assert_eq!(
@@ -130,6 +139,7 @@ mod tests {
             "listeners=PLAINTEXT://:1234",
             "log.dirs=/x/kafka",
             "ottla.log.level=debug",
+            "ottla.metrics.listener=127.0.0.1:9404",
         ])
         .unwrap();
         assert_eq!(configuration.broker.listeners()[0].port, 1234);
@@ -138,6 +148,8 @@ mod tests {
             PathBuf::from("/x/kafka-coordination")
         );
         assert_eq!(configuration.log_level, "debug");
+        let metrics = configuration.metrics.map(|address| address.to_string());
+        assert_eq!(metrics.as_deref(), Some("127.0.0.1:9404"));
     }
 
     #[test]
@@ -154,6 +166,10 @@ mod tests {
         check(
             &["authorizer.class.name=x"],
             "authorizer.class.name is set to x, but",
+        );
+        check(
+            &["ottla.metrics.listener=9404"],
+            "ottla.metrics.listener: 9404: not of the form host:port",
         );
         let missing = ServerArguments {
             file: Some("/no/such.properties".into()),

@@ -48,6 +48,7 @@ async fn serve(configuration: Configuration, loggers: Loggers) -> anyhow::Result
         config: configuration.broker,
         coordination_directory: configuration.coordination_dir,
         loggers: Arc::new(loggers),
+        metrics: configuration.metrics,
     })
     .await?;
     announce(&broker, &directories)?;

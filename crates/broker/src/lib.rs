@@ -5,7 +5,8 @@
 //! (wire, disk and znodes have crates of their own).
 //!
 //! Read in this order: [`broker`], `service`, `handlers`, [`metadata_cache`], `replica_manager`,
-//! `fetcher`, `controller`, `group_coordinator`, `transaction_coordinator`, `coordination`, `dynamic_config`.
+//! `fetcher`, `controller`, `group_coordinator`, `transaction_coordinator`, `coordination`,
+//! `dynamic_config`, `metrics`.
 
 mod background;
 mod broker;
@@ -30,4 +31,5 @@ mod service;
 pub mod start;
 pub mod transaction_coordinator;
 
+pub use metrics::{InvalidAddress, MetricsAddress};
 pub use start::{RunningBroker, StartError, StartOptions};

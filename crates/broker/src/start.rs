@@ -5,6 +5,7 @@ mod controlled_shutdown;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use ottla_config::{BrokerConfig, ConfigError, MetadataVersion};
@@ -33,7 +34,8 @@ use crate::group_coordinator::GroupCoordinator;
 use crate::group_coordinator::settings::Settings;
 use crate::listeners;
 use crate::metadata_cache::MetadataCache;
-use crate::metrics::RequestMetrics;
+use crate::metrics::listener::{BoundMetrics, MetricsServer};
+use crate::metrics::{BrokerState, MetricsAddress, RequestMetrics, Sources};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::service::{self, BrokerService};
@@ -57,6 +59,8 @@ pub struct StartOptions {
     pub coordination_directory: PathBuf,
     /// The loggers of this process.
     pub loggers: Arc<Loggers>,
+    /// Where the page of metrics is served, if it is.
+    pub metrics: Option<MetricsAddress>,
 }
 
 /// Why a broker could not start: one line for the operator.
@@ -83,6 +87,14 @@ pub enum StartError {
     /// A listener.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The listener of the metrics.
+    #[error("metrics cannot be served at {address}: {error}")]
+    Metrics {
+        /// As configured.
+        address: MetricsAddress,
+        /// What the system says.
+        error: std::io::Error,
+    },
     /// No id is configured, and none may be made.
     #[error(
         "broker.id is not set, no log directory has one, and broker.id.generation.enable is false"
@@ -109,6 +121,8 @@ pub struct RunningBroker {
     background: Background,
     fetchers: Arc<Fetchers>,
     followers: Vec<tokio::task::JoinHandle<()>>,
+    /// The page of metrics, and what serves it.
+    metrics: Option<(Arc<Sources>, MetricsServer)>,
     /// Whether other brokers may take over what this one leads.
     is_in_cluster: bool,
 }
@@ -121,8 +135,11 @@ impl RunningBroker {
             config,
             coordination_directory,
             loggers,
+            metrics,
         } = options;
         let clock = Clock::start();
+        let started = clock.wall();
+        let metrics = bind_metrics(metrics).await?;
         let provider = Provider::of(&config, coordination_directory)?;
         let is_in_cluster = provider.is_shared();
         let opener = tokio::task::spawn_blocking(|| provider.opener()).await??;
@@ -283,9 +300,23 @@ impl RunningBroker {
         }
         let service = Arc::new(BrokerService(Arc::clone(&broker)));
         let server = Server::start(bound, server_config, service);
+        let metrics = metrics.map(|bound| {
+            let sources = Arc::new(Sources {
+                broker: Arc::clone(&broker),
+                log_manager: Arc::clone(&log_manager),
+                fetchers: Arc::clone(&fetchers),
+                connections: server.open_connections(),
+                started,
+                state: AtomicU8::new(BrokerState::Running as u8),
+            });
+            let (page, forgetting) = (Arc::clone(&sources), Arc::clone(&sources));
+            let server = bound.serve(move || page.page(), forgetting.forget());
+            (sources, server)
+        });
         Ok(Self {
             broker,
             server,
+            metrics,
             addresses,
             log_manager,
             background,
@@ -305,17 +336,31 @@ impl RunningBroker {
         self.background.all_directories_failed().await;
     }
 
+    /// The page of metrics as it is now, if it is served.
+    #[cfg(test)]
+    pub(crate) fn metrics_page(&self) -> Option<String> {
+        self.metrics.as_ref().map(|(sources, _)| sources.page())
+    }
+
     /// Where it listens, by listener.
     pub fn addresses(&self) -> &[(ListenerName, SocketAddr)] {
         &self.addresses
     }
 
+    fn show_state(&self, state: BrokerState) {
+        if let Some((sources, _)) = &self.metrics {
+            sources.set_state(state);
+        }
+    }
+
     /// Stops in order: leaders move away, no new requests, no changes, then the logs, which are
     /// marked clean, and the session last.
     pub async fn shut_down(self) {
+        self.show_state(BrokerState::PendingControlledShutdown);
         if self.is_in_cluster {
             controlled_shutdown::controlled_shutdown(&self.broker).await;
         }
+        self.show_state(BrokerState::ShuttingDown);
         self.followers
             .iter()
             .for_each(tokio::task::JoinHandle::abort);
@@ -331,6 +376,21 @@ impl RunningBroker {
         self.broker.controller.shut_down().await;
         self.broker.coordination.close().await;
     }
+}
+
+async fn bind_metrics(address: Option<MetricsAddress>) -> Result<Option<BoundMetrics>, StartError> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let bound = async {
+        let bound = BoundMetrics::bind(&address).await?;
+        tracing::info!("metrics are at http://{}/metrics", bound.local_address()?);
+        Ok(bound)
+    };
+    let bound = bound.await;
+    bound
+        .map(Some)
+        .map_err(|error| StartError::Metrics { address, error })
 }
 
 /// Opens the log directories and finds out who this broker is.

@@ -17,5 +17,6 @@ pub mod startup;
 mod tests;
 
 pub use calls::{FencedError, MultiError};
+pub(crate) use handle::SessionCounts;
 pub use handle::{CoordinationHandle, Notice, Opener};
 pub use providers::{Provider, ProviderError};

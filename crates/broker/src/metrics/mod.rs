@@ -6,14 +6,110 @@
 //! request. The page is made when it is asked for. A number that the broker does not know is not on
 //! it.
 //!
-//! Read in this order: [`counts`], [`requests`], `errors`, `histogram`.
+//! Read in this order: [`counts`], [`requests`], `errors`, [`histogram`], then `page`, what is
+//! written on it (`*_page`), and [`listener`].
 
+mod cluster_page;
 mod controller;
 pub(crate) mod counts;
 mod errors;
 pub(crate) mod histogram;
+pub(crate) mod listener;
+mod logs_page;
+mod page;
+mod process_page;
+mod replicas_page;
 pub(crate) mod requests;
+mod requests_page;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use ottla_model::Timestamp;
+use ottla_network::OpenConnections;
+use ottla_storage::LogManager;
+
+use crate::broker::Broker;
+use crate::fetcher::Fetchers;
+use page::Page;
 
 pub(crate) use controller::ControllerTimes;
 pub(crate) use counts::{BrokerCounts, TopicCounts};
+pub use listener::{InvalidAddress, MetricsAddress};
 pub(crate) use requests::{FETCH_CONSUMER, FETCH_FOLLOWER, RequestMetrics};
+
+/// How often histograms begin to forget.
+const SPAN: Duration = Duration::from_secs(100);
+
+/// `BrokerState`, as far as the page is served in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum BrokerState {
+    /// Serving.
+    Running = 3,
+    /// Handing its leaderships over.
+    PendingControlledShutdown = 6,
+    /// Stopping.
+    ShuttingDown = 7,
+}
+
+/// All that the page shows.
+pub(crate) struct Sources {
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) log_manager: Arc<LogManager>,
+    pub(crate) fetchers: Arc<Fetchers>,
+    pub(crate) connections: OpenConnections,
+    /// The wall time of the start.
+    pub(crate) started: Timestamp,
+    /// A [`BrokerState`].
+    pub(crate) state: AtomicU8,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sources {
+    /// Shows this state from now on.
+    pub(crate) fn set_state(&self, state: BrokerState) {
+        self.state.store(state as u8, Ordering::Relaxed);
+    }
+
+    /// The page now. Takes partitions' locks, one at a time, and may look at the disk.
+    pub(crate) fn page(&self) -> String {
+        let mut page = Page::default();
+        let broker = &self.broker;
+        page.gauge(
+            "kafka_server_kafkaserver_brokerstate",
+            "What the broker does: 3 is running.",
+        )
+        .value(self.state.load(Ordering::Relaxed));
+        replicas_page::write(&mut page, &broker.replica_manager, &self.fetchers);
+        let controller = &broker.controller;
+        cluster_page::controller(&mut page, &controller.view(), controller.times());
+        cluster_page::session(&mut page, broker.coordination.counts());
+        cluster_page::groups(&mut page, &broker.group_coordinator.gauges());
+        requests_page::write(&mut page, &broker.request_metrics, &self.connections);
+        logs_page::write(&mut page, &self.log_manager);
+        process_page::write(&mut page, self.started.0);
+        page.into_text()
+    }
+
+    /// Lets histograms forget, for ever.
+    pub(crate) async fn forget(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(SPAN).await;
+            self.broker.request_metrics.rotate();
+            self.broker.controller.times().rotate();
+            self.broker.coordination.counts().request_latency.rotate();
+        }
+    }
+}

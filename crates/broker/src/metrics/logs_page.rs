@@ -1,0 +1,81 @@
+//! `kafka.log`: logs and their directories.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ottla_storage::{LogManager, LogReader};
+
+use super::page::Page;
+
+/// Writes what the log manager knows.
+pub(super) fn write(page: &mut Page, logs: &LogManager) {
+    let current = logs.readers();
+    let directories = logs.directories();
+    each_log(page, &current);
+    page.gauge(
+        "kafka_log_logmanager_offlinelogdirectorycount",
+        "Log directories that failed.",
+    )
+    .value(directories.iter().filter(|(_, offline)| *offline).count());
+    let mut family = page.gauge(
+        "kafka_log_logmanager_logdirectoryoffline",
+        "Whether a log directory failed.",
+    );
+    for (path, is_offline) in &directories {
+        let label = quoted(path);
+        family.sample(&[("logDirectory", &label)], u8::from(*is_offline));
+    }
+
+    let mut uncleanable: BTreeMap<PathBuf, usize> = BTreeMap::new();
+    let partitions = logs.uncleanable_partitions();
+    for log in current
+        .iter()
+        .filter(|log| partitions.contains(log.topic_partition()))
+    {
+        *uncleanable
+            .entry(log.log_dir().path().to_owned())
+            .or_default() += 1;
+    }
+    let mut family = page.gauge(
+        "kafka_log_logcleanermanager_uncleanable_partitions_count",
+        "Compacted logs that could not be cleaned and are left alone.",
+    );
+    for (path, _) in &directories {
+        let count = uncleanable.get(path).copied().unwrap_or(0);
+        family.sample(&[("logDirectory", &quoted(path))], count);
+    }
+}
+
+fn each_log(page: &mut Page, logs: &[LogReader]) {
+    let mut gauge = |name, help, of: fn(&LogReader) -> i64| {
+        let mut family = page.gauge(name, help);
+        for log in logs {
+            let number = log.topic_partition().partition.to_string();
+            let topic = log.topic_partition().topic.as_str();
+            family.sample(&[("topic", topic), ("partition", &number)], of(log));
+        }
+    };
+    gauge("kafka_log_log_size", "Bytes of a log.", |log| {
+        i64::try_from(log.size_in_bytes()).unwrap_or(i64::MAX)
+    });
+    gauge(
+        "kafka_log_log_numlogsegments",
+        "Segments of a log.",
+        |log| log.segment_count() as i64,
+    );
+    gauge(
+        "kafka_log_log_logstartoffset",
+        "The first offset of a log.",
+        LogReader::log_start_offset,
+    );
+    gauge(
+        "kafka_log_log_logendoffset",
+        "The offset that a log's next record will have.",
+        LogReader::log_end_offset,
+    );
+}
+
+/// Kafka quotes paths in the names of beans, and the exporter keeps the quotes.
+fn quoted(path: &std::path::Path) -> String {
+    format!("\"{}\"", path.display())
+}
