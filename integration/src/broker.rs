@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::free_port::free_port;
+use crate::network::{Place, command_in};
 use crate::process::Process;
 use crate::tools;
 use crate::wait::wait_for;
@@ -30,6 +31,7 @@ pub enum Program {
 pub struct Broker {
     directory: tempfile::TempDir,
     program: Program,
+    place: Place,
     port: u16,
     properties: BTreeMap<String, String>,
     process: Option<Process>,
@@ -75,6 +77,7 @@ impl Broker {
         Ok(Self {
             directory,
             program,
+            place: Place::loopback(),
             port,
             properties,
             process: None,
@@ -83,7 +86,19 @@ impl Broker {
 
     /// `host:port` for clients.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.place.host, self.port)
+    }
+
+    /// The port of its listener.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From the next start on it runs elsewhere than on loopback.
+    pub fn set_place(&mut self, place: &Place) {
+        self.place = place.clone();
+        let listeners = format!("PLAINTEXT://{}", self.address());
+        self.set_property("listeners", &listeners);
     }
 
     /// The directory of its partitions.
@@ -150,7 +165,9 @@ impl Broker {
             }
             Program::Java => tools::java_broker(),
         };
-        command.arg(&file).current_dir(self.directory.path());
+        command.arg(&file);
+        let mut command = command_in(&self.place, command);
+        command.current_dir(self.directory.path());
         let process = Process::start(command, self.directory.path(), "broker")?;
         self.process = Some(process);
         Ok(())
@@ -158,8 +175,8 @@ impl Broker {
 
     /// Waits until a launched broker accepts connections.
     pub fn wait_until_open(&mut self) -> anyhow::Result<()> {
+        let address = self.address().parse()?;
         let process = self.process.as_mut().context("the broker is stopped")?;
-        let address = ([127, 0, 0, 1], self.port).into();
         let opened = wait_for("the broker's port", START_DEADLINE, || {
             if !process.is_running() {
                 return Some(false);

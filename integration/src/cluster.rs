@@ -38,6 +38,16 @@ impl Cluster {
         programs: &[Program],
         properties: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        Self::start_with(zookeeper, programs, properties, |_, _| Ok(()))
+    }
+
+    /// The same; each broker, by its id, may be changed before its start.
+    pub fn start_with(
+        zookeeper: Zookeeper,
+        programs: &[Program],
+        properties: &[(&str, &str)],
+        change: impl Fn(u32, &mut Broker) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Self> {
         let connect = zookeeper.address();
         let replicas = programs.len().min(3).to_string();
         let mut brokers = Vec::new();
@@ -54,7 +64,9 @@ impl Cluster {
                 ),
             ];
             all.extend(properties);
-            brokers.push(Broker::prepare(*program, free_port()?, &all)?);
+            let mut broker = Broker::prepare(*program, free_port()?, &all)?;
+            change(id.parse()?, &mut broker)?;
+            brokers.push(broker);
         }
         for broker in &mut brokers {
             broker.launch()?;
@@ -86,6 +98,11 @@ impl Cluster {
     /// A broker by its id.
     pub fn broker(&mut self, id: u32) -> &mut Broker {
         &mut self.brokers[id as usize - 1]
+    }
+
+    /// The address of a broker by its id.
+    pub fn address(&self, id: u32) -> String {
+        self.brokers[id as usize - 1].address()
     }
 
     /// The ensemble.
@@ -181,6 +198,68 @@ impl Cluster {
             let state = self.partition_state(topic, partition);
             format!("{topic}-{partition}: {state:?}\n{}", self.logs())
         })
+    }
+
+    /// Waits until each of the first so many partitions has exactly these in-sync replicas.
+    pub fn wait_for_isrs(&self, topic: &str, partitions: u32, isr: &[u32]) -> anyhow::Result<()> {
+        (0..partitions).try_for_each(|partition| self.wait_for_isr(topic, partition, isr))
+    }
+
+    /// Checks that no broker that was started has ended by itself.
+    pub fn check_all_run(&mut self) -> anyhow::Result<()> {
+        for id in self.started() {
+            let broker = self.broker(id);
+            anyhow::ensure!(
+                broker.process()?.is_running(),
+                "broker {id} ended by itself\n{}",
+                broker.log()
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks that stopped brokers hold the same bytes of a partition, from the first to the last.
+    pub fn check_replicas_are_equal(&self, topic: &str, partition: u32) -> anyhow::Result<()> {
+        let mut first: Option<Vec<u8>> = None;
+        for (id, broker) in self.ids().zip(&self.brokers) {
+            let directory = broker.log_directory().join(format!("{topic}-{partition}"));
+            let mut segments: Vec<_> = std::fs::read_dir(&directory)
+                .with_context(|| directory.display().to_string())?
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.extension().is_some_and(|end| end == "log"))
+                .collect();
+            segments.sort();
+            let mut bytes = Vec::new();
+            for segment in segments {
+                bytes.extend(std::fs::read(segment)?);
+            }
+            let expected = first.get_or_insert_with(|| bytes.clone());
+            let same = expected.iter().zip(&bytes).take_while(|(a, b)| a == b);
+            anyhow::ensure!(
+                *expected == bytes,
+                "{topic}-{partition}: broker {id} differs from the first after {} of {} and {} bytes",
+                same.count(),
+                expected.len(),
+                bytes.len()
+            );
+        }
+        Ok(())
+    }
+
+    /// Waits until a partition has another leader than `id`, and tells which.
+    pub fn leader_other_than(&self, topic: &str, partition: u32, id: u32) -> anyhow::Result<u32> {
+        wait_for("another leader", DEADLINE, || {
+            let (leader, _) = self.partition_state(topic, partition).ok()??;
+            u32::try_from(leader).ok().filter(|found| *found != id)
+        })
+        .with_context(|| format!("{topic}-{partition}\n{}", self.logs()))
+    }
+
+    /// The leader epoch of a partition, by its state znode.
+    pub fn leader_epoch(&self, topic: &str, partition: u32) -> anyhow::Result<i32> {
+        let path = format!("/brokers/topics/{topic}/partitions/{partition}/state");
+        let json = self.znodes.get(&path)?.context("no state")?;
+        number_after(&json, "\"leader_epoch\":").context("no leader epoch")
     }
 
     /// Waits until a partition has a leader, and tells which.

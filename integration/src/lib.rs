@@ -6,8 +6,10 @@
 pub mod broker;
 pub mod cluster;
 pub mod command;
+pub mod direct;
 pub mod free_port;
 pub mod load;
+pub mod network;
 pub mod process;
 pub mod random;
 pub mod tool_server;
@@ -19,7 +21,9 @@ pub mod zookeeper;
 
 pub use broker::{Broker, Program};
 pub use cluster::Cluster;
+pub use direct::Direct;
 pub use load::Load;
+pub use network::Network;
 pub use process::Process;
 pub use random::Random;
 pub use tool_server::{Output, ToolServer};

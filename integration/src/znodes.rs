@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use zookeeper_client::{Acls, Client, CreateMode, Error};
+use zookeeper_client::{Acls, Client, CreateMode, Error, Stat};
 
 /// A session of its own with an ensemble; a lost one is opened anew with the next call.
 pub struct Znodes {
@@ -53,16 +53,28 @@ impl Znodes {
         Ok(self.call(async |client| client.list_children(&path).await)?)
     }
 
+    /// When and how often a znode was written; `None` if there is no such znode.
+    pub fn stat(&self, path: &str) -> anyhow::Result<Option<Stat>> {
+        Ok(self.call(async |client| client.check_stat(path).await)?)
+    }
+
     /// Writes a znode that exists.
-    pub fn set(&self, path: &str, text: &str) -> anyhow::Result<()> {
-        self.call(async |client| client.set_data(path, text.as_bytes(), None).await)?;
+    pub fn set(&self, path: &str, data: impl AsRef<[u8]>) -> anyhow::Result<()> {
+        self.call(async |client| client.set_data(path, data.as_ref(), None).await)?;
         Ok(())
     }
 
     /// Creates a persistent znode.
-    pub fn create(&self, path: &str, text: &str) -> anyhow::Result<()> {
+    pub fn create(&self, path: &str, data: impl AsRef<[u8]>) -> anyhow::Result<()> {
         let mode = CreateMode::Persistent.with_acls(Acls::anyone_all());
-        self.call(async |client| client.create(path, text.as_bytes(), &mode).await)?;
+        self.call(async |client| client.create(path, data.as_ref(), &mode).await)?;
+        Ok(())
+    }
+
+    /// Creates a persistent znode whose name ends with a number that the server gives.
+    pub fn create_sequential(&self, prefix: &str, data: impl AsRef<[u8]>) -> anyhow::Result<()> {
+        let mode = CreateMode::PersistentSequential.with_acls(Acls::anyone_all());
+        self.call(async |client| client.create(prefix, data.as_ref(), &mode).await)?;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::free_port::free_port;
+use crate::network::{Place, command_in};
 use crate::process::Process;
 use crate::tools;
 use crate::wait::wait_for;
@@ -19,6 +20,7 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Zookeeper {
     servers: Vec<Server>,
+    place: Place,
     directory: tempfile::TempDir,
 }
 
@@ -37,19 +39,28 @@ impl Zookeeper {
 
     /// Starts so many servers that elect a leader among themselves.
     pub fn ensemble(count: usize) -> anyhow::Result<Self> {
+        Self::ensemble_in(&Place::loopback(), count)
+    }
+
+    /// The same, elsewhere than on loopback.
+    pub fn ensemble_in(place: &Place, count: usize) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("zookeeper-").tempdir()?;
         let mut peers = String::new();
         if count > 1 {
             for id in 1..=count {
                 let (quorum, election) = (free_port()?, free_port()?);
-                peers += &format!("server.{id}=127.0.0.1:{quorum}:{election}\n");
+                peers += &format!("server.{id}={}:{quorum}:{election}\n", place.host);
             }
         }
         let mut servers = Vec::new();
         for id in 1..=count {
-            servers.push(Server::write(directory.path(), id, &peers)?);
+            servers.push(Server::write(directory.path(), &place.host, id, &peers)?);
         }
-        let mut zookeeper = Self { servers, directory };
+        let mut zookeeper = Self {
+            servers,
+            place: place.clone(),
+            directory,
+        };
         for index in 0..count {
             zookeeper.launch(index)?;
         }
@@ -64,7 +75,7 @@ impl Zookeeper {
         let addresses: Vec<String> = self
             .servers
             .iter()
-            .map(|server| format!("127.0.0.1:{}", server.port))
+            .map(|server| format!("{}:{}", self.place.host, server.port))
             .collect();
         addresses.join(",")
     }
@@ -119,6 +130,7 @@ impl Zookeeper {
             .arg(tools::class_path("kafka-3.9"))
             .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
             .arg(&server.properties);
+        let java = command_in(&self.place, java);
         let name = format!("zookeeper-{}", index + 1);
         server.process = Some(Process::start(java, directory, &name)?);
         Ok(())
@@ -134,7 +146,7 @@ impl Zookeeper {
 
     /// `leader`, `follower` or `standalone` of a server that serves.
     fn mode(&self, index: usize) -> Option<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.servers[index].port)).ok()?;
+        let mut stream = TcpStream::connect((&*self.place.host, self.servers[index].port)).ok()?;
         let timeout = Some(Duration::from_secs(2));
         stream.set_read_timeout(timeout).ok()?;
         stream.write_all(b"srvr").ok()?;
@@ -148,7 +160,7 @@ impl Zookeeper {
 }
 
 impl Server {
-    fn write(directory: &Path, id: usize, peers: &str) -> anyhow::Result<Self> {
+    fn write(directory: &Path, host: &str, id: usize, peers: &str) -> anyhow::Result<Self> {
         let port = free_port()?;
         let data = directory.join(format!("data-{id}"));
         std::fs::create_dir_all(&data)?;
@@ -156,7 +168,7 @@ impl Server {
         let properties = directory.join(format!("zookeeper-{id}.properties"));
         // Short ticks allow the short sessions that keep tests short.
         let text = format!(
-            "dataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n\
+            "dataDir={}\nclientPort={port}\nclientPortAddress={host}\nmaxClientCnxns=0\n\
              admin.enableServer=false\ntickTime=500\ninitLimit=20\nsyncLimit=10\n\
              maxSessionTimeout=60000\n4lw.commands.whitelist=*\n{peers}",
             data.display()
