@@ -470,12 +470,15 @@ impl<'a> Answer<'a> {
     async fn partition(&mut self, asked: &Asked, result: ReadResult) -> FetchPartitionResponse {
         let version = self.context.header.api_version;
         let index = asked.target.partition;
-        if let Some(error) = asked.refused.or_else(|| self.conversion_error(asked)) {
+        if let Some(error) = asked.refused {
             return unread(index, error);
+        }
+        if let Some(error) = self.conversion_error(asked) {
+            return unconverted(index, error);
         }
         let records = match self.records(asked, result.records).await {
             Ok(records) => records,
-            Err(error) => return unread(index, for_version(version, error)),
+            Err(error) => return unconverted(index, for_version(version, error)),
         };
         let mut response = FetchPartitionResponse {
             high_watermark: result.high_watermark,
@@ -493,7 +496,7 @@ impl<'a> Answer<'a> {
                 aborted.into_iter().map(of).collect()
             }),
             preferred_read_replica: result.preferred_read_replica.map_or(-1, |id| id.0),
-            records,
+            records: Some(records),
             ..FetchPartitionResponse::error(index, for_version(version, result.error))
         };
         let leads_elsewhere = matches!(
@@ -512,19 +515,15 @@ impl<'a> Answer<'a> {
     }
 
     /// The records as they are sent, in a format that the client knows.
-    async fn records(
-        &self,
-        asked: &Asked,
-        read: Option<FileSlice>,
-    ) -> Result<Option<Part>, ErrorCode> {
+    async fn records(&self, asked: &Asked, read: Option<FileSlice>) -> Result<Part, ErrorCode> {
         let Some(slice) = read else {
-            return Ok(None);
+            return Ok(Part::Bytes(Bytes::new()));
         };
         let part = match down_conversion::target(self.context.header.api_version) {
             None => part(slice).map_err(LazyConvertError::Read),
             Some(magic) => down_conversion::convert(slice, magic, asked.request.fetch_offset).await,
         };
-        part.map(Some).map_err(|error| {
+        part.map_err(|error| {
             let code = error.error_code();
             if code != ErrorCode::UnsupportedCompressionType {
                 tracing::error!(%error, target = ?asked.target, "records could not be read");
@@ -571,6 +570,15 @@ fn unread(index: i32, error: ErrorCode) -> FetchPartitionResponse {
     FetchPartitionResponse {
         aborted_transactions: Some(Vec::new()),
         ..FetchPartitionResponse::error(index, error)
+    }
+}
+
+/// The answer where the records could not be given to this client: unlike all others, it has null
+/// in their place.
+fn unconverted(index: i32, error: ErrorCode) -> FetchPartitionResponse {
+    FetchPartitionResponse {
+        records: None,
+        ..unread(index, error)
     }
 }
 

@@ -75,7 +75,8 @@ pub struct FetchPartitionResponse {
     pub aborted_transactions: Option<Vec<AbortedTransaction>>,
     /// v11+: the replica that the consumer had better read from; −1 for none.
     pub preferred_read_replica: i32,
-    /// Record batches. `None` is sent as zero bytes, as Kafka does, not as null.
+    /// Record batches; no bytes where nothing was read. Null (`None`) only where records could not
+    /// be converted for the client.
     pub records: Option<Part>,
 }
 
@@ -112,7 +113,7 @@ impl FetchPartitionResponse {
             current_leader: LeaderIdAndEpoch::default(),
             aborted_transactions: Some(Vec::new()),
             preferred_read_replica: -1,
-            records: None,
+            records: Some(Part::Bytes(Bytes::new())),
         }
     }
 }
@@ -227,7 +228,7 @@ fn put_partition(
     if version >= 11 {
         writer.out.put_i32(partition.preferred_read_replica);
     }
-    writer.length(Some(partition.records.as_ref().map_or(0, Part::len)))?;
+    writer.length(partition.records.as_ref().map(Part::len))?;
     if let Some(records) = partition.records.filter(|records| !records.is_empty()) {
         parts.push(Part::Bytes(writer.out.split().freeze()));
         parts.push(records);

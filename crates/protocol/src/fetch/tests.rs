@@ -171,6 +171,7 @@ fn file_ranges_stand_where_the_records_belong() {
             .map(|partition| partition.records.as_ref().map_or(0, Bytes::len))
             .collect();
         assert_eq!(records, [300, 0, 7]);
+        assert!(partitions[1].records.is_none());
         if version >= 12 {
             assert_eq!(partitions[1].diverging_epoch.end_offset, 2);
             assert_eq!(partitions[1].current_leader.leader_epoch, 5);
