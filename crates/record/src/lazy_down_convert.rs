@@ -59,6 +59,9 @@ impl From<CorruptBatch> for LazyConvertError {
 /// is known: it is the size of the unconverted batches, or of the first converted one if that is
 /// larger. What the converted batches lack is filled by the head of a batch that claims to be
 /// larger than what follows, which readers drop as one cut short; what is too much is cut.
+///
+/// One thing is not as in Kafka, which sends the first batch twice where a transaction's marker
+/// comes before it, so that consumers see its records twice.
 pub struct LazyDownConversion<S> {
     source: S,
     target: Magic,
