@@ -103,7 +103,8 @@ async fn describe_one_topic(broker: &Broker, name: &str) -> Result<Vec<Described
     if broker.metadata_cache.snapshot().topic(name).is_none() {
         return Err(ApiError {
             code: ErrorCode::UnknownTopicOrPartition,
-            message: None,
+            // Kafka leaves the field at its default, which is not null.
+            message: Some(String::new()),
         });
     }
     // As stored rather than as applied here: a change is visible to whoever has made it.
