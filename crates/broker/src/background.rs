@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
+use crate::metrics::LogMetrics;
 use crate::replica_manager::ReplicaManager;
 
 /// The first run of what is not urgent (`log.initial.task.delay.ms`).
@@ -23,6 +24,7 @@ const REMOVAL_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     tasks: Vec<JoinHandle<()>>,
+    metrics: Arc<LogMetrics>,
     none_left: Arc<Notify>,
 }
 
@@ -82,9 +84,12 @@ impl Background {
         if config.log_cleaner_enable {
             let replicas = Arc::clone(replica_manager);
             let current = Arc::new(move || replicas.broker_config());
-            let cleaner = cleaner::run(Arc::clone(log_manager), clock, current);
+            let metrics = Arc::clone(&background.metrics);
+            let cleaner = cleaner::run(Arc::clone(log_manager), clock, current, metrics);
             background.tasks.push(tokio::spawn(cleaner));
         }
+        let metrics = Arc::clone(&background.metrics);
+        log_manager.set_flush_observer(Box::new(move |took| metrics.flushed(took)));
         let (now, later) = (Arc::new(Notify::new()), Arc::clone(log_manager));
         let wake = Arc::clone(&now);
         log_manager.set_waker(Box::new(move || wake.notify_one()));
@@ -109,6 +114,11 @@ impl Background {
             }
         }));
         background
+    }
+
+    /// What is counted of its work.
+    pub(crate) fn metrics(&self) -> &Arc<LogMetrics> {
+        &self.metrics
     }
 
     /// Ready when no log directory is left.

@@ -138,7 +138,7 @@ impl RunningBroker {
             metrics,
         } = options;
         let clock = Clock::start();
-        let started = clock.wall();
+        let (started, began) = (clock.wall(), std::time::Instant::now());
         let metrics = bind_metrics(metrics).await?;
         let provider = Provider::of(&config, coordination_directory)?;
         let is_in_cluster = provider.is_shared();
@@ -304,9 +304,11 @@ impl RunningBroker {
             let sources = Arc::new(Sources {
                 broker: Arc::clone(&broker),
                 log_manager: Arc::clone(&log_manager),
+                log_metrics: Arc::clone(background.metrics()),
                 fetchers: Arc::clone(&fetchers),
                 connections: server.open_connections(),
                 started,
+                began,
                 state: AtomicU8::new(BrokerState::Running as u8),
             });
             let (page, forgetting) = (Arc::clone(&sources), Arc::clone(&sources));

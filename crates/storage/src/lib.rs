@@ -49,7 +49,7 @@ pub use log::{
     AppendInfo, FlushPlan, Log, OffsetForTimestamp, OpenLog, ProducerDescription, TimestampTarget,
 };
 pub use log_config::LogConfig;
-pub use log_dir::LogDir;
+pub use log_dir::{FlushObserver, LogDir};
 pub use log_manager::{
     CreateError, LogDirs, LogHandle, LogManager, LogManagerSettings, StartError,
 };

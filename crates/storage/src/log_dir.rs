@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use ottla_model::TopicPartition;
 use parking_lot::Mutex;
@@ -82,12 +83,29 @@ pub(crate) enum Task {
 pub struct Background {
     tasks: Mutex<VecDeque<Task>>,
     waker: Mutex<Option<Box<dyn Fn() + Send + Sync>>>,
+    flush_observer: OnceLock<FlushObserver>,
 }
+
+/// Told how long each flush of a segment took.
+pub type FlushObserver = Box<dyn Fn(Duration) + Send + Sync>;
 
 impl Background {
     /// Calls this whenever there is something to do; it must not block.
     pub fn set_waker(&self, waker: Box<dyn Fn() + Send + Sync>) {
         *self.waker.lock() = Some(waker);
+    }
+
+    /// Tells this of flushes; only the first one that is set.
+    pub(crate) fn set_flush_observer(&self, observer: FlushObserver) {
+        if self.flush_observer.set(observer).is_err() {
+            tracing::debug!("flushes are observed already");
+        }
+    }
+
+    pub(crate) fn flushed(&self, took: Duration) {
+        if let Some(observer) = self.flush_observer.get() {
+            observer(took);
+        }
     }
 
     pub(crate) fn push(&self, task: Task) {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
+use crate::metrics::LogMetrics;
 
 /// Tells the configuration in force.
 pub(super) type CurrentConfig = Arc<dyn Fn() -> Arc<BrokerConfig> + Send + Sync>;
@@ -43,7 +44,12 @@ impl CleanerClock for SharedClock {
 
 /// Cleans until the logs are closed, or until this is dropped; a cleaning in progress is ended by
 /// the former only.
-pub(super) async fn run(logs: Arc<LogManager>, clock: Clock, config: CurrentConfig) {
+pub(super) async fn run(
+    logs: Arc<LogManager>,
+    clock: Clock,
+    config: CurrentConfig,
+    metrics: Arc<LogMetrics>,
+) {
     let clock = Arc::new(SharedClock {
         clock,
         throttle: Mutex::new(Throttle::new(clock.now())),
@@ -55,7 +61,8 @@ pub(super) async fn run(logs: Arc<LogManager>, clock: Clock, config: CurrentConf
         while running < wanted {
             let (logs, clock, config) =
                 (Arc::clone(&logs), Arc::clone(&clock), Arc::clone(&config));
-            threads.spawn(clean(running, logs, clock, config));
+            let metrics = Arc::clone(&metrics);
+            threads.spawn(clean(running, logs, clock, config, metrics));
             running += 1;
         }
         // Those above the number end by themselves, before their places are taken again.
@@ -72,6 +79,7 @@ async fn clean(
     logs: Arc<LogManager>,
     clock: Arc<SharedClock>,
     config: CurrentConfig,
+    metrics: Arc<LogMetrics>,
 ) {
     let cleaner = Arc::new(Mutex::new(Cleaner::new(settings(&config()))));
     loop {
@@ -80,6 +88,9 @@ async fn clean(
         if number >= settings.threads {
             return;
         }
+        metrics.cleaner_runs(clock.wall());
+        let began = clock.now();
+        let runs_on = Arc::clone(&clock);
         let (logs, clock, cleaner) = (Arc::clone(&logs), Arc::clone(&clock), Arc::clone(&cleaner));
         let round = tokio::task::spawn_blocking(move || {
             let mut cleaner = cleaner.lock();
@@ -87,7 +98,10 @@ async fn clean(
             logs.clean(&mut cleaner, &*clock)
         });
         match round.await {
-            Ok(CleanRound::Cleaned(_)) => continue,
+            Ok(CleanRound::Cleaned(stats)) => {
+                metrics.cleaned(number, stats, runs_on.now().since(began));
+                continue;
+            }
             Ok(CleanRound::Stopped) => return,
             Ok(CleanRound::Nothing) => {}
             Err(error) => tracing::error!(%error, "the log cleaner failed"),

@@ -108,9 +108,14 @@ impl BrokerCounts {
         }
     }
 
-    /// One partition was read for a fetch (`ReplicaManager.readFromLog`).
-    pub(crate) fn fetched(&self, topic: Option<&TopicCounts>, error: ErrorCode) {
+    /// One partition of a Fetch request was taken up; it may be read twice for it.
+    pub(crate) fn fetch_began(&self, topic: Option<&TopicCounts>) {
         self.each(topic, |counts| counts.total_fetch_requests.mark());
+    }
+
+    /// A partition was not read; errors that a healthy cluster knows are no failures
+    /// (`ReplicaManager.readFromLog`).
+    pub(crate) fn fetch_failed(&self, topic: Option<&TopicCounts>, error: ErrorCode) {
         let is_usual = matches!(
             error,
             ErrorCode::None
@@ -199,16 +204,15 @@ mod tests {
         let topic = TopicCounts::default();
         counts.produce_failed(Some(&topic), ErrorCode::NotLeaderOrFollower, 10);
         counts.produce_failed(Some(&topic), ErrorCode::MessageTooLarge, 10);
-        counts.fetched(Some(&topic), ErrorCode::OffsetOutOfRange);
+        counts.fetch_failed(Some(&topic), ErrorCode::OffsetOutOfRange);
         assert_eq!(topic.failed_produce_requests.get(), 0);
         assert_eq!(topic.bytes_rejected.get(), 10);
         assert_eq!(topic.failed_fetch_requests.get(), 0);
         counts.produce_failed(Some(&topic), ErrorCode::InvalidRecord, 10);
-        counts.fetched(None, ErrorCode::UnknownServerError);
+        counts.fetch_failed(None, ErrorCode::UnknownServerError);
         assert_eq!(topic.failed_produce_requests.get(), 1);
         assert_eq!(counts.all_topics.failed_produce_requests.get(), 1);
-        assert_eq!(topic.total_fetch_requests.get(), 1);
-        assert_eq!(counts.all_topics.total_fetch_requests.get(), 2);
+        assert_eq!(topic.failed_fetch_requests.get(), 0);
         assert_eq!(counts.all_topics.failed_fetch_requests.get(), 1);
     }
 

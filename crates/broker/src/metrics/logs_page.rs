@@ -3,12 +3,41 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use ottla_model::Timestamp;
 use ottla_storage::{LogManager, LogReader};
 
-use super::page::Page;
+use super::logs::LogMetrics;
+use super::page::{MILLISECONDS, Page};
 
 /// Writes what the log manager knows.
-pub(super) fn write(page: &mut Page, logs: &LogManager) {
+pub(super) fn write(page: &mut Page, logs: &LogManager, metrics: &LogMetrics, now: Timestamp) {
+    let series = [(Vec::new(), &metrics.flush_time)];
+    page.histogram(
+        (
+            "kafka_log_logflushstats_logflushrateandtimems",
+            "kafka_log_logflushstats_logflushrateandtimems_count",
+        ),
+        "Milliseconds that flushes of segments took.",
+        MILLISECONDS,
+        series.into_iter(),
+    );
+    if let Some(since) = metrics.since_cleaner_ran_ms(now) {
+        page.gauge(
+            "kafka_log_logcleanermanager_time_since_last_run_ms",
+            "Milliseconds since the cleaner looked for work.",
+        )
+        .value(since);
+        page.gauge(
+            "kafka_log_logcleaner_cleaner_recopy_percent",
+            "What the last cleanings kept.",
+        )
+        .value(metrics.recopy_percent());
+        page.gauge(
+            "kafka_log_logcleaner_max_clean_time_secs",
+            "Seconds that the longest of the last cleanings took.",
+        )
+        .value(metrics.clean_time_max_seconds());
+    }
     let current = logs.readers();
     let directories = logs.directories();
     each_log(page, &current);

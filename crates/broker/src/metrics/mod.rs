@@ -15,6 +15,7 @@ pub(crate) mod counts;
 mod errors;
 pub(crate) mod histogram;
 pub(crate) mod listener;
+pub(crate) mod logs;
 mod logs_page;
 mod page;
 mod process_page;
@@ -27,7 +28,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ottla_model::Timestamp;
 use ottla_network::OpenConnections;
@@ -40,6 +41,7 @@ use page::Page;
 pub(crate) use controller::ControllerTimes;
 pub(crate) use counts::{BrokerCounts, TopicCounts};
 pub use listener::{InvalidAddress, MetricsAddress};
+pub(crate) use logs::LogMetrics;
 pub(crate) use requests::{FETCH_CONSUMER, FETCH_FOLLOWER, RequestMetrics};
 
 /// How often histograms begin to forget.
@@ -61,10 +63,13 @@ pub(crate) enum BrokerState {
 pub(crate) struct Sources {
     pub(crate) broker: Arc<Broker>,
     pub(crate) log_manager: Arc<LogManager>,
+    pub(crate) log_metrics: Arc<LogMetrics>,
     pub(crate) fetchers: Arc<Fetchers>,
     pub(crate) connections: OpenConnections,
     /// The wall time of the start.
     pub(crate) started: Timestamp,
+    /// The same moment for durations.
+    pub(crate) began: Instant,
     /// A [`BrokerState`].
     pub(crate) state: AtomicU8,
 }
@@ -98,7 +103,9 @@ impl Sources {
         cluster_page::session(&mut page, broker.coordination.counts());
         cluster_page::groups(&mut page, &broker.group_coordinator.gauges());
         requests_page::write(&mut page, &broker.request_metrics, &self.connections);
-        logs_page::write(&mut page, &self.log_manager);
+        let now = broker.clock.wall();
+        logs_page::write(&mut page, &self.log_manager, &self.log_metrics, now);
+        threads(&mut page, self.began.elapsed());
         process_page::write(&mut page, self.started.0);
         page.into_text()
     }
@@ -108,8 +115,29 @@ impl Sources {
         loop {
             tokio::time::sleep(SPAN).await;
             self.broker.request_metrics.rotate();
+            self.log_metrics.flush_time.rotate();
             self.broker.controller.times().rotate();
             self.broker.coordination.counts().request_latency.rotate();
         }
     }
+}
+
+/// Kafka's pool of request handlers are here the workers of the runtime: how idle they were.
+fn threads(page: &mut Page, uptime: Duration) {
+    let runtime = tokio::runtime::Handle::current().metrics();
+    let workers = u32::try_from(runtime.num_workers()).unwrap_or(1).max(1);
+    let busy: Duration = (0..runtime.num_workers())
+        .map(|worker| runtime.worker_total_busy_duration(worker))
+        .sum();
+    let idle = uptime.saturating_sub(busy / workers);
+    page.gauge(
+        "kafka_server_kafkarequesthandlerpool_requesthandleravgidle_percent",
+        "The share of time, of 1, in which the threads that serve requests were idle.",
+    )
+    .value(idle.as_secs_f64() / uptime.as_secs_f64().max(f64::MIN_POSITIVE));
+    page.counter(
+        "kafka_server_kafkarequesthandlerpool_requesthandleravgidlepercent_count",
+        "Nanoseconds in which a thread that serves requests was idle, on average.",
+    )
+    .value(idle.as_nanos());
 }

@@ -44,6 +44,16 @@ fn manager(page: &mut Page, partitions: &[PartitionGauges], offline: usize) {
         count(|partition| partition.is_reassigning),
     );
     gauge(
+        "kafka_server_replicamanager_partitionswithlatetransactionscount",
+        "Led partitions with a transaction that should have ended.",
+        count(|partition| partition.has_late_transaction),
+    );
+    gauge(
+        "kafka_server_replicamanager_produceridcount",
+        "Producers that logs remember.",
+        partitions.iter().map(|partition| partition.producers).sum(),
+    );
+    gauge(
         "kafka_server_replicamanager_leadercount",
         "Partitions that this broker leads.",
         led().count(),

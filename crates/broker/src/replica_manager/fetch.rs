@@ -251,7 +251,10 @@ impl ReplicaManager {
                 .as_ref()
                 .ok()
                 .map(|hosted| &*hosted.topic_counts);
-            self.counts.fetched(topic_counts, result.error);
+            if is_first {
+                self.counts.fetch_began(topic_counts);
+            }
+            self.counts.fetch_failed(topic_counts, result.error);
             let size = result.size();
             if size > 0 {
                 min_one_batch = false;

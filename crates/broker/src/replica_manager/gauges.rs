@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ottla_model::{Offset, TopicName, TopicPartition};
+use ottla_model::{Offset, Timestamp, TopicName, TopicPartition};
 
 use super::ReplicaManager;
 use super::hosted::{Hosted, HostedPartition};
@@ -23,13 +23,20 @@ pub(crate) struct PartitionGauges {
     pub(crate) is_reassigning: bool,
     /// From the last stable offset to the high watermark.
     pub(crate) last_stable_offset_lag: Offset,
+    /// Producers that the log remembers.
+    pub(crate) producers: usize,
+    /// Its oldest open transaction should have ended by now.
+    pub(crate) has_late_transaction: bool,
 }
 
 impl ReplicaManager {
     /// Every partition that is served here, by topic and number.
     pub(crate) fn partition_gauges(&self) -> Vec<PartitionGauges> {
         let table = self.table.load();
-        let mut all: Vec<_> = table.online().map(|hosted| gauges_of(hosted)).collect();
+        let timeout_max = i64::from(self.configs.broker().transaction_max_timeout_ms);
+        let now = self.clock.wall();
+        let gauges = |hosted: &Arc<HostedPartition>| gauges_of(hosted, now, timeout_max);
+        let mut all: Vec<_> = table.online().map(gauges).collect();
         all.sort_by(|a, b| a.topic_partition.cmp(&b.topic_partition));
         all
     }
@@ -55,7 +62,11 @@ impl ReplicaManager {
     }
 }
 
-fn gauges_of(hosted: &HostedPartition) -> PartitionGauges {
+fn gauges_of(
+    hosted: &HostedPartition,
+    now: Timestamp,
+    transaction_timeout_ms_max: i64,
+) -> PartitionGauges {
     let inner = hosted.lock();
     let partition = &inner.partition;
     let is_leader = partition.is_leader();
@@ -68,6 +79,11 @@ fn gauges_of(hosted: &HostedPartition) -> PartitionGauges {
     let assignment = partition.assignment();
     let leads_log = is_leader && inner.log.is_some();
     let offsets = inner.offsets();
+    let (producers, is_late) = inner.log.as_ref().map_or((0, false), |log| {
+        let log = log.lock();
+        let is_late = log.has_late_transaction(now, transaction_timeout_ms_max);
+        (log.producer_count(), is_late)
+    });
     PartitionGauges {
         topic_partition: hosted.topic_partition().clone(),
         is_leader,
@@ -84,6 +100,8 @@ fn gauges_of(hosted: &HostedPartition) -> PartitionGauges {
         is_under_min_isr: leads_log && in_sync_replicas < min_isr,
         is_at_min_isr: leads_log && in_sync_replicas == min_isr,
         is_reassigning: !assignment.adding.is_empty() || !assignment.removing.is_empty(),
+        producers,
+        has_late_transaction: is_leader && is_late,
         last_stable_offset_lag: offsets.high_watermark - offsets.last_stable_offset,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ottla_model::{Offset, Timestamp};
 
@@ -30,6 +31,14 @@ impl FlushPlan {
     /// # Errors
     /// What the system said, for [`Log::fail_flush`]: a failed fsync is not retried.
     pub fn run(&self) -> io::Result<()> {
+        self.run_observed(&|_| {})
+    }
+
+    /// The same; tells how long each segment took.
+    ///
+    /// # Errors
+    /// As [`FlushPlan::run`].
+    pub fn run_observed(&self, flushed: &dyn Fn(Duration)) -> io::Result<()> {
         if let Some(offset) = self.snapshot {
             match self
                 .directory
@@ -42,7 +51,10 @@ impl FlushPlan {
             }
         }
         for segment in &self.segments {
-            match segment.flush() {
+            let started = Instant::now();
+            let result = segment.flush();
+            flushed(started.elapsed());
+            match result {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && segment.is_deleted() => {}
                 result => result?,
             }

@@ -36,6 +36,11 @@ impl Log {
         self.producers.producers().map(describe).collect()
     }
 
+    /// How many producers are remembered.
+    pub fn producer_count(&self) -> usize {
+        self.producers.producers().len()
+    }
+
     /// Whether this producer's transaction is open here.
     pub fn has_open_transaction(&self, producer_id: ProducerId) -> bool {
         self.producers.has_open_transaction(producer_id)

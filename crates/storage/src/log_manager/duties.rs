@@ -281,7 +281,7 @@ impl LogManager {
     ) {
         // An error was reported where it happened.
         let Ok(Some(plan)) = plan else { return };
-        match plan.run() {
+        match plan.run_observed(&|took| self.background.flushed(took)) {
             Ok(()) => log.lock().complete_flush(&plan, now),
             Err(error) => log.lock().fail_flush(&error),
         }

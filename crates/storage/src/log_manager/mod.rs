@@ -27,7 +27,7 @@ use crate::directory::{Directory, LockGuard};
 use crate::errors::{LoadError, LogError};
 use crate::log::{Log, OpenLog};
 use crate::log_config::LogConfig;
-use crate::log_dir::{Background, LogDir};
+use crate::log_dir::{Background, FlushObserver, LogDir};
 use crate::log_reader::LogReader;
 use crate::names::{UniqueId, delete_directory_name};
 use crate::partition_directory::PartitionDirectory;
@@ -463,6 +463,11 @@ impl LogManager {
     /// [`LogManager::take_failed_directories`] has something to do; it must not block.
     pub fn set_waker(&self, waker: Box<dyn Fn() + Send + Sync>) {
         self.background.set_waker(waker);
+    }
+
+    /// Tells this how long flushes of segments take, those of a shutdown left out; once.
+    pub fn set_flush_observer(&self, observer: FlushObserver) {
+        self.background.set_flush_observer(observer);
     }
 
     /// Online directories for a new log, best first: the preferred one, else by fewest logs.
