@@ -12,6 +12,8 @@ use ottla_config::{BrokerConfig, ConfigError, MetadataVersion};
 use ottla_coordination::payloads::{BrokerRegistration, TopicAssignment};
 use ottla_coordination::{OpenError, paths};
 use ottla_coordination_embedded::StoreError;
+use ottla_coordination_zookeeper::SystemProperties;
+use ottla_coordination_zookeeper::security::SecurityError;
 use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 use ottla_model::{BrokerEpoch, BrokerId, LiveBroker};
 use ottla_network::{BindError, ListenerName, Server};
@@ -26,7 +28,7 @@ use crate::configs::Configs;
 use crate::controller::{self, ControllerHandle};
 use crate::coordination::registration::longest_expiry;
 use crate::coordination::startup::StartupError;
-use crate::coordination::{CoordinationHandle, Provider, ProviderError};
+use crate::coordination::{CoordinationHandle, Provider};
 use crate::coordinator_log::ReplicatedLog;
 use crate::dynamic_config::{Changed, DynamicConfig, Loggers};
 use crate::fetcher::{ClusterBlocks, Fetchers, ToController, alter_partition};
@@ -71,7 +73,7 @@ pub enum StartError {
     Config(#[from] ConfigError),
     /// The coordination service's settings.
     #[error(transparent)]
-    Provider(#[from] ProviderError),
+    Provider(#[from] SecurityError),
     /// The embedded tree.
     #[error(transparent)]
     Embedded(#[from] StoreError),
@@ -140,7 +142,10 @@ impl RunningBroker {
         let clock = Clock::start();
         let (started, began) = (clock.wall(), std::time::Instant::now());
         let metrics = bind_metrics(metrics).await?;
-        let provider = Provider::of(&config, coordination_directory)?;
+        // Where a Java broker's start script takes the options of its virtual machine from.
+        let java_options = std::env::var("KAFKA_OPTS").unwrap_or_default();
+        let system_properties = SystemProperties::from_options(&java_options);
+        let provider = Provider::of(&config, coordination_directory, &system_properties)?;
         let is_in_cluster = provider.is_shared();
         let opener = tokio::task::spawn_blocking(|| provider.opener()).await??;
         let coordination = CoordinationHandle::connect(opener, config.zookeeper_set_acl).await?;

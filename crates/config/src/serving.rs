@@ -153,8 +153,6 @@ mod tests {
             Some("unchecked"),
         );
         check("authorizer.class.name", "", None);
-        check("zookeeper.set.acl", "true", Some("znodes"));
-        check("zookeeper.set.acl", "false", None);
         check("process.roles", "broker", Some("ZooKeeper"));
         check("process.roles", "", None);
         check("create.topic.policy.class.name", "x.Y", Some("unchecked"));

@@ -1,22 +1,27 @@
-//! The task that owns a session: it keeps requests in order and merges answers, watches and state
-//! changes into one stream.
-//!
-//! A reply is held back until every watch that has fired by then is delivered, and a watch counts
-//! only after the read that armed it was delivered. So no reply shows a change before its watch.
+//! The task that owns a session: it feeds the machine from the socket, the handle and the clock,
+//! and finds the next server when one is lost.
 
-use std::collections::VecDeque;
-use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures_util::stream::{BoxStream, StreamExt as _};
-use ottla_coordination::{Error, Event, EventSink, Request, RequestId, SessionEvent};
+use bytes::{Buf as _, BytesMut};
+use ottla_coordination::{EventSink, Request, RequestId};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::mpsc::UnboundedReceiver;
-use zookeeper_client::{Client, SessionState};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::requests::{Answer, Pending, send};
-use crate::watches::Watches;
+use crate::connection::{ConnectError, Connection, Granted, Greeting, READ_BYTES, take_frame};
+use crate::machine::Machine;
+use crate::servers::Servers;
+use crate::session::ZookeeperOptions;
+
+/// Longest silence of this side, as in Java's client.
+const PING_INTERVAL_MAX: Duration = Duration::from_secs(10);
+
+/// A connection that lived this long was a good one: the next try follows at once.
+const GOOD_CONNECTION: Duration = Duration::from_secs(1);
 
 /// What the handle asks of the task.
 pub(crate) enum Command {
@@ -26,255 +31,268 @@ pub(crate) enum Command {
     Close(SyncSender<()>),
 }
 
+/// Finds servers.
+pub(crate) struct Connector {
+    pub(crate) options: ZookeeperOptions,
+    pub(crate) servers: Servers,
+}
+
+impl Connector {
+    /// Tries one server after the other until one takes the session up or says that it has ended,
+    /// or that nobody may have one. Nothing else ends a session: an expiry that is only believed
+    /// in, because the ensemble is away for long, would leave ephemeral znodes that name us.
+    pub(crate) async fn connect(
+        &mut self,
+        session: Option<&Granted>,
+        last_zxid: i64,
+    ) -> Result<Connection, ConnectError> {
+        let session_timeout = session.map_or(self.options.session_timeout, |s| s.timeout);
+        let mut told = false;
+        loop {
+            let Some((server, pause)) = self.servers.next() else {
+                return Err(ConnectError::Timeout);
+            };
+            sleep(pause).await;
+            let greeting = Greeting {
+                tls: self.options.tls.as_ref(),
+                credentials: self.options.credentials.as_ref(),
+                session_timeout: self.options.session_timeout,
+                session,
+                last_zxid,
+            };
+            let limit = self.servers.connect_timeout(session_timeout);
+            let opened = timeout(limit, Connection::open(&server, &greeting)).await;
+            match opened.unwrap_or(Err(ConnectError::Timeout)) {
+                Ok(connection) => {
+                    let session_id = connection.granted.session_id;
+                    tracing::debug!(%server, session_id, "connected to a ZooKeeper server");
+                    return Ok(connection);
+                }
+                Err(error @ (ConnectError::Expired | ConnectError::Authentication(_))) => {
+                    tracing::warn!(%server, %error, "ZooKeeper refuses the session");
+                    return Err(error);
+                }
+                Err(error) if told => tracing::debug!(%server, %error, "no connection"),
+                Err(error) => {
+                    // Once per outage and not once per try.
+                    tracing::warn!(%server, %error, "a ZooKeeper server cannot be used");
+                    told = true;
+                }
+            }
+        }
+    }
+}
+
 /// The task's state.
 pub(crate) struct Driver {
-    client: Client,
-    states: BoxStream<'static, SessionState>,
-    connected: bool,
+    pub(crate) connector: Connector,
+    pub(crate) machine: Machine,
+    pub(crate) inbox: Inbox,
+    pub(crate) sink: Arc<EventSink>,
+}
+
+/// Writes what can be written now; when there is nothing left, what is still held back (0).
+async fn write_some(writer: &mut (impl AsyncWrite + Unpin), out: &[u8]) -> io::Result<usize> {
+    if out.is_empty() {
+        return writer.flush().await.map(|()| 0);
+    }
+    match writer.write(out).await? {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        count => Ok(count),
+    }
+}
+
+/// What comes from the handle.
+pub(crate) struct Inbox {
     commands: UnboundedReceiver<Command>,
-    sink: Arc<EventSink>,
-    in_flight_max: usize,
-    /// Not sent yet.
-    queue: VecDeque<(RequestId, Request)>,
-    /// Sent, in order.
-    in_flight: VecDeque<InFlight>,
-    watches: Watches,
+    /// Who waits for the end.
     closing: Vec<SyncSender<()>>,
     handle_is_gone: bool,
 }
 
-struct InFlight {
-    id: RequestId,
-    request: Request,
-    state: Flight,
-}
-
-enum Flight {
-    Sent(Pending),
-    Answered(Answer),
-}
-
-/// How the task ended.
-pub(crate) struct Ended {
-    /// Who waits for the end.
-    pub(crate) closing: Vec<SyncSender<()>>,
-    /// What still arrives is to be refused.
-    pub(crate) commands: UnboundedReceiver<Command>,
-    /// Whether the session has ended by itself; else dropping the client ends it.
-    pub(crate) expired: bool,
-}
-
-impl Driver {
-    pub(crate) fn new(
-        client: Client,
-        commands: UnboundedReceiver<Command>,
-        sink: Arc<EventSink>,
-        in_flight_max: usize,
-    ) -> Self {
-        let watcher = client.state_watcher();
-        let states = futures_util::stream::unfold(watcher, |mut watcher| async move {
-            Some((watcher.changed().await, watcher))
-        });
+impl Inbox {
+    pub(crate) fn new(commands: UnboundedReceiver<Command>) -> Self {
         Self {
-            client,
-            states: states.boxed(),
-            connected: true,
             commands,
-            sink,
-            in_flight_max: in_flight_max.max(1),
-            queue: VecDeque::new(),
-            in_flight: VecDeque::new(),
-            watches: Watches::default(),
             closing: Vec::new(),
             handle_is_gone: false,
         }
     }
 
-    /// Runs until the session has ended or is to be closed; then the client is dropped. When the
-    /// client says that the session has ended, `over` tells when that is so for the server too.
-    pub(crate) async fn run(mut self, over: impl Future<Output = ()>) -> Ended {
-        self.tell(Event::Session(SessionEvent::Connected));
-        let expired = std::future::poll_fn(|context| self.step(context)).await;
-        if expired {
-            if std::mem::replace(&mut self.connected, false) {
-                self.tell(Event::Session(SessionEvent::Disconnected));
-            }
-            self.wait_until(over).await;
-        }
-        self.refuse_all();
-        if expired {
-            self.tell(Event::Session(SessionEvent::Expired));
-        }
-        Ended {
-            closing: self.closing,
-            commands: self.commands,
-            expired,
-        }
+    fn wants_end(&self) -> bool {
+        self.handle_is_gone || !self.closing.is_empty()
     }
 
-    /// Waits, and keeps what is asked meanwhile; the wish to close ends the wait.
-    async fn wait_until(&mut self, over: impl Future<Output = ()>) {
-        let mut over = std::pin::pin!(over);
-        std::future::poll_fn(|context| {
-            self.take_commands(context);
-            if !self.closing.is_empty() || self.handle_is_gone {
-                return Poll::Ready(());
-            }
-            over.as_mut().poll(context)
-        })
-        .await;
-    }
-
-    /// Does all that can be done now. Ready when the session is over: true if it ended by itself.
-    fn step(&mut self, context: &mut Context<'_>) -> Poll<bool> {
+    /// Waits for a command, and takes all that are there. Never returns when there is no handle.
+    async fn receive(&mut self, machine: &mut Machine) {
+        if self.handle_is_gone {
+            std::future::pending::<()>().await;
+        }
+        let mut next = self.commands.recv().await;
         loop {
-            self.take_commands(context);
-            if self.take_states(context) {
-                return Poll::Ready(true);
-            }
-            self.send_queued();
-            self.poll_in_flight(context);
-            self.deliver_watches(context);
-            if self.deliver_reply() {
-                continue;
-            }
-            let idle = self.queue.is_empty() && self.in_flight.is_empty();
-            // Without a connection nothing can be waited for: who closes wants to be gone.
-            if (idle || !self.connected) && (!self.closing.is_empty() || self.handle_is_gone) {
-                return Poll::Ready(false);
-            }
-            return Poll::Pending;
-        }
-    }
-
-    fn take_commands(&mut self, context: &mut Context<'_>) {
-        while !self.handle_is_gone {
-            match self.commands.poll_recv(context) {
-                Poll::Ready(Some(Command::Submit(id, request))) => {
-                    self.queue.push_back((id, request));
+            match next {
+                Some(Command::Submit(id, request)) => machine.submit(id, request),
+                Some(Command::Close(closed)) => self.closing.push(closed),
+                None => {
+                    self.handle_is_gone = true;
+                    return;
                 }
-                Poll::Ready(Some(Command::Close(closed))) => self.closing.push(closed),
-                Poll::Ready(None) => self.handle_is_gone = true,
-                Poll::Pending => return,
+            }
+            match self.commands.try_recv() {
+                Ok(command) => next = Some(command),
+                // That it is closed is told by the next call.
+                Err(_) => return,
             }
         }
     }
 
-    /// Follows the client's states; gives whether the session has ended.
-    fn take_states(&mut self, context: &mut Context<'_>) -> bool {
-        while let Poll::Ready(Some(state)) = self.states.poll_next_unpin(context) {
-            match state {
-                SessionState::SyncConnected | SessionState::ConnectedReadOnly => {
-                    if !std::mem::replace(&mut self.connected, true) {
-                        self.tell(Event::Session(SessionEvent::Connected));
+    /// The session is over: says so to who waits, and hands on what still arrives.
+    pub(crate) fn over(self) -> UnboundedReceiver<Command> {
+        for closed in self.closing {
+            closed.send(()).ok();
+        }
+        self.commands
+    }
+}
+
+/// How serving a connection ended.
+enum Served {
+    /// The session was closed.
+    Closed,
+    /// The connection is of no more use.
+    Lost(String),
+}
+
+impl Driver {
+    /// Runs until the session has ended or was closed.
+    pub(crate) async fn run(mut self, mut connection: Connection) -> Inbox {
+        loop {
+            let granted = connection.granted.clone();
+            let began = Instant::now();
+            let served = self.serve(connection).await;
+            if began.elapsed() >= GOOD_CONNECTION {
+                self.connector.servers.succeeded();
+            }
+            match served {
+                Served::Closed => break,
+                Served::Lost(reason) => {
+                    if !self.inbox.wants_end() {
+                        tracing::warn!(reason, "connection to ZooKeeper lost");
                     }
                 }
-                SessionState::Disconnected => {
-                    if std::mem::replace(&mut self.connected, false) {
-                        self.tell(Event::Session(SessionEvent::Disconnected));
+            }
+            self.machine.disconnected();
+            self.deliver();
+            match self.reconnect(&granted).await {
+                None => break,
+                Some(Ok(next)) => connection = next,
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "the ZooKeeper session has ended");
+                    self.machine.expired();
+                    break;
+                }
+            }
+        }
+        self.machine.refuse_all();
+        self.deliver();
+        self.inbox
+    }
+
+    /// Finds the next server. `None` when the session is to be closed: who closes wants to be gone,
+    /// and not to wait for a server; the session will expire.
+    async fn reconnect(&mut self, session: &Granted) -> Option<Result<Connection, ConnectError>> {
+        let last_zxid = self.machine.last_zxid();
+        let connecting = self.connector.connect(Some(session), last_zxid);
+        let mut connecting = std::pin::pin!(connecting);
+        loop {
+            if self.inbox.wants_end() {
+                return None;
+            }
+            tokio::select! {
+                biased;
+                connected = &mut connecting => return Some(connected),
+                () = self.inbox.receive(&mut self.machine) => {}
+            }
+        }
+    }
+
+    async fn serve(&mut self, connection: Connection) -> Served {
+        let Connection {
+            stream,
+            mut input,
+            granted,
+        } = connection;
+        // As in Java's client: two thirds of the session's time without a word, and another server
+        // has the last third to take it up.
+        let patience = granted.timeout * 2 / 3;
+        let ping_interval = (patience / 2).min(PING_INTERVAL_MAX);
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let mut out = BytesMut::new();
+        let mut needs_flush = false;
+        let mut heard = Instant::now();
+        let mut said = heard;
+        let mut is_closing = false;
+        self.machine.connected(&mut out);
+        loop {
+            loop {
+                match take_frame(&mut input) {
+                    Ok(None) => break,
+                    Ok(Some(frame)) => {
+                        if let Err(broken) = self.machine.received(frame) {
+                            return Served::Lost(broken.to_string());
+                        }
+                    }
+                    Err(malformed) => return Served::Lost(malformed.to_string()),
+                }
+            }
+            if self.machine.is_closed() {
+                return Served::Closed;
+            }
+            self.machine.send(&mut out);
+            self.deliver();
+            if self.inbox.wants_end() && self.machine.is_idle() && !is_closing {
+                is_closing = true;
+                self.machine.close(&mut out);
+            }
+            input.reserve(READ_BYTES);
+            tokio::select! {
+                // What has arrived counts before what the clock says.
+                biased;
+                read = reader.read_buf(&mut input) => match read {
+                    // Some servers close without an answer to the good-bye.
+                    Ok(0) if is_closing => return Served::Closed,
+                    Ok(0) => return Served::Lost("closed by the server".to_owned()),
+                    Ok(_) => heard = Instant::now(),
+                    Err(error) => return Served::Lost(error.to_string()),
+                },
+                written = write_some(&mut writer, &out), if needs_flush || !out.is_empty() => {
+                    match written {
+                        Ok(0) => needs_flush = false,
+                        Ok(count) => {
+                            out.advance(count);
+                            needs_flush = true;
+                            said = Instant::now();
+                        }
+                        Err(error) => return Served::Lost(error.to_string()),
                     }
                 }
-                SessionState::Expired | SessionState::AuthFailed | SessionState::Closed => {
-                    return true;
+                () = self.inbox.receive(&mut self.machine) => {}
+                () = sleep_until((heard + patience).min(said + ping_interval)) => {
+                    if heard.elapsed() >= patience {
+                        return Served::Lost("the server is silent".to_owned());
+                    }
+                    if out.is_empty() && said.elapsed() >= ping_interval {
+                        Machine::ping(&mut out);
+                    }
+                    said = Instant::now();
                 }
             }
         }
-        false
     }
 
-    /// Sends while the cap allows; first those again that were under way when the connection broke.
-    fn send_queued(&mut self) {
-        if self.client.state() != SessionState::SyncConnected {
-            return;
+    fn deliver(&mut self) {
+        for event in self.machine.take_events() {
+            (self.sink)(event);
         }
-        for flight in &mut self.in_flight {
-            let Flight::Answered(answer) = &flight.state else {
-                continue;
-            };
-            if matches!(answer.result, Err(Error::ConnectionLoss)) {
-                let pending = send(self.client.clone(), flight.request.clone());
-                flight.state = Flight::Sent(pending);
-            }
-        }
-        while self.in_flight.len() < self.in_flight_max {
-            let Some((id, request)) = self.queue.pop_front() else {
-                return;
-            };
-            let pending = send(self.client.clone(), request.clone());
-            self.in_flight.push_back(InFlight {
-                id,
-                request,
-                state: Flight::Sent(pending),
-            });
-        }
-    }
-
-    /// Polling in order also sends in order: a request goes out when it is polled first.
-    fn poll_in_flight(&mut self, context: &mut Context<'_>) {
-        for flight in &mut self.in_flight {
-            if let Flight::Sent(pending) = &mut flight.state
-                && let Poll::Ready(answer) = pending.as_mut().poll(context)
-            {
-                flight.state = Flight::Answered(answer);
-            }
-        }
-    }
-
-    fn deliver_watches(&mut self, context: &mut Context<'_>) {
-        while let Poll::Ready(event) = self.watches.poll_next(context) {
-            self.tell(Event::Watch(event));
-        }
-    }
-
-    /// Delivers the first reply if it is there; gives whether to go on.
-    fn deliver_reply(&mut self) -> bool {
-        let is_final = |flight: &InFlight| match &flight.state {
-            Flight::Sent(_) => false,
-            Flight::Answered(answer) => !matches!(answer.result, Err(Error::ConnectionLoss)),
-        };
-        if !self.in_flight.front().is_some_and(is_final) {
-            return false;
-        }
-        if let Some(InFlight {
-            id,
-            request,
-            state: Flight::Answered(answer),
-        }) = self.in_flight.pop_front()
-        {
-            self.tell(Event::Reply {
-                id,
-                result: answer.result,
-            });
-            if let Some(watcher) = answer.watcher {
-                self.watches.arm(&request, watcher);
-            }
-        }
-        true
-    }
-
-    fn refuse_all(&mut self) {
-        for flight in std::mem::take(&mut self.in_flight) {
-            let result = match flight.state {
-                // What was answered before the end was answered.
-                Flight::Answered(Answer { result, .. }) if result != Err(Error::ConnectionLoss) => {
-                    result
-                }
-                Flight::Answered(_) | Flight::Sent(_) => Err(Error::SessionExpired),
-            };
-            self.tell(Event::Reply {
-                id: flight.id,
-                result,
-            });
-        }
-        for (id, _) in std::mem::take(&mut self.queue) {
-            self.tell(Event::Reply {
-                id,
-                result: Err(Error::SessionExpired),
-            });
-        }
-    }
-
-    fn tell(&self, event: Event) {
-        (self.sink)(event);
     }
 }

@@ -5,19 +5,20 @@ use std::sync::mpsc::{self as blocking, SyncSender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ottla_coordination::{Coordination, Error, Event, EventSink, OpenError, Request, RequestId};
+use ottla_coordination::paths::acl_policy;
+use ottla_coordination::{
+    Coordination, CreateMode, Error, Event, EventSink, OpenError, Reply, Request, RequestId,
+};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use zookeeper_client::{
-    self as zk, Acls, Client, CreateMode, SessionInfo, SessionState, StateWatcher,
-};
 
+use crate::chroot::Chroot;
 use crate::connect_string::ConnectString;
-use crate::driver::{Command, Driver, Ended};
-use crate::requests::error_of;
-
-/// Pause between two tries to reach an ensemble that is away.
-const RETRY_PAUSE: Duration = Duration::from_secs(1);
+use crate::connection::{ConnectError, Connection};
+use crate::driver::{Command, Connector, Driver, Inbox};
+use crate::machine::Machine;
+use crate::security::{DigestCredentials, Tls};
+use crate::servers::Servers;
 
 /// How to reach the ensemble.
 #[derive(Clone, Debug)]
@@ -30,6 +31,29 @@ pub struct ZookeeperOptions {
     pub connection_timeout: Duration,
     /// `zookeeper.max.in.flight.requests`.
     pub max_in_flight_requests: usize,
+    /// `zookeeper.set.acl`: whether a chroot that is created is protected. Other znodes are as
+    /// their requests say.
+    pub set_acl: bool,
+    /// How connections are protected, if they are.
+    pub tls: Option<Tls>,
+    /// Who to authenticate as by SASL, if at all.
+    pub credentials: Option<DigestCredentials>,
+}
+
+impl ZookeeperOptions {
+    /// Kafka's defaults for everything else.
+    pub fn new(connect: impl Into<String>) -> Self {
+        let session_timeout = Duration::from_secs(18);
+        Self {
+            connect: connect.into(),
+            session_timeout,
+            connection_timeout: session_timeout,
+            max_in_flight_requests: 10,
+            set_acl: false,
+            tls: None,
+            credentials: None,
+        }
+    }
 }
 
 /// A session with the ensemble. Its task has a thread of its own.
@@ -111,39 +135,17 @@ fn run(
         }
     };
     runtime.block_on(async {
-        let client = match connect(options).await {
-            Ok(client) => client,
+        let (driver, connection) = match connect(options, commands, &sink).await {
+            Ok(connected) => connected,
             Err(error) => {
                 opened.send(Err(error)).ok();
                 return;
             }
         };
-        let mut states = client.state_watcher();
-        let session_timeout = client.session_timeout();
-        let over = end_for_certain(options, client.session().clone());
-        opened.send(Ok(client.session_id().0)).ok();
-        let driver = Driver::new(
-            client,
-            commands,
-            Arc::clone(&sink),
-            options.max_in_flight_requests,
-        );
-        let Ended {
-            closing,
-            mut commands,
-            expired,
-        } = driver.run(over).await;
-        if !expired && states.state() == SessionState::SyncConnected {
-            // The last handle of the client is gone, so it says good-bye to the server.
-            let closed = closed(&mut states);
-            if tokio::time::timeout(session_timeout, closed).await.is_err() {
-                tracing::warn!("the ZooKeeper session could not be closed and will expire");
-            }
-        }
-        for closed in closing {
-            closed.send(()).ok();
-        }
+        opened.send(Ok(connection.granted.session_id)).ok();
+        let inbox = driver.run(connection).await;
         // Until the handle is gone, everything is refused.
+        let mut commands = inbox.over();
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Submit(id, _) => {
@@ -156,23 +158,23 @@ fn run(
             }
         }
     });
+    // The look-up of a name may hang for long; nobody waits for it.
+    runtime.shutdown_background();
 }
 
-async fn connect(options: &ZookeeperOptions) -> Result<Client, OpenError> {
-    let bad = || OpenError::BadConnectString(options.connect.clone());
-    let ConnectString { servers, chroot } =
-        ConnectString::parse(&options.connect).ok_or_else(bad)?;
+async fn connect(
+    options: &ZookeeperOptions,
+    commands: UnboundedReceiver<Command>,
+    sink: &Arc<EventSink>,
+) -> Result<(Driver, Connection), OpenError> {
+    let parsed = ConnectString::parse(&options.connect)
+        .ok_or_else(|| OpenError::BadConnectString(options.connect.clone()))?;
     let connecting = async {
-        match chroot {
-            None => open_client(options, &servers).await,
-            Some(chroot) => {
-                create_chroot(options, &servers, &chroot).await?;
-                open_client(options, &servers)
-                    .await?
-                    .chroot(chroot)
-                    .map_err(|_| bad())
-            }
+        if let Some(chroot) = &parsed.chroot {
+            create_chroot(options, &parsed, chroot).await?;
         }
+        let chroot = Chroot::new(parsed.chroot.as_deref());
+        open(options, &parsed, chroot, commands, Arc::clone(sink)).await
     };
     let timeout = options.connection_timeout;
     let millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
@@ -181,85 +183,102 @@ async fn connect(options: &ZookeeperOptions) -> Result<Client, OpenError> {
         .unwrap_or(Err(OpenError::Timeout(millis)))
 }
 
-async fn open_client(options: &ZookeeperOptions, servers: &str) -> Result<Client, OpenError> {
-    let connector = Client::connector().with_session_timeout(options.session_timeout);
-    connector
-        .connect(servers)
+/// Opens one session; its task does not run yet.
+async fn open(
+    options: &ZookeeperOptions,
+    parsed: &ConnectString,
+    chroot: Chroot,
+    commands: UnboundedReceiver<Command>,
+    sink: Arc<EventSink>,
+) -> Result<(Driver, Connection), OpenError> {
+    let mut connector = Connector {
+        options: options.clone(),
+        servers: Servers::shuffled(parsed.servers.clone()),
+    };
+    let connection = connector
+        .connect(None, 0)
         .await
-        .map_err(|error| match error {
-            zk::Error::Timeout | zk::Error::NoHosts => OpenError::Timeout(
-                u64::try_from(options.session_timeout.as_millis()).unwrap_or(u64::MAX),
-            ),
-            error => OpenError::Refused(error.to_string()),
-        })
+        .map_err(|error: ConnectError| OpenError::Refused(error.to_string()))?;
+    let driver = Driver {
+        connector,
+        machine: Machine::new(chroot, options.max_in_flight_requests),
+        inbox: Inbox::new(commands),
+        sink,
+    };
+    Ok((driver, connection))
 }
 
-/// Creates the chroot and its parents, through a session that is thrown away.
+/// Creates the chroot and its parents where they are missing, through a session that is thrown
+/// away.
 async fn create_chroot(
     options: &ZookeeperOptions,
-    servers: &str,
+    parsed: &ConnectString,
     chroot: &str,
 ) -> Result<(), OpenError> {
-    let client = open_client(options, servers).await?;
-    let refused = |error: &zk::Error| OpenError::Refused(error_of(error).to_string());
-    if client
-        .check_stat(chroot)
-        .await
-        .map_err(|error| refused(&error))?
-        .is_none()
-    {
-        let options = CreateMode::Persistent.with_acls(Acls::anyone_all());
-        for end in chroot
-            .match_indices('/')
-            .map(|(at, _)| at)
-            .skip(1)
-            .chain([chroot.len()])
-        {
-            match client.create(&chroot[..end], &[], &options).await {
-                Ok(_) | Err(zk::Error::NodeExists) => {}
-                Err(error) => return Err(refused(&error)),
-            }
+    let (commands, received) = unbounded_channel();
+    let (replies, mut answered) = unbounded_channel();
+    let sink: EventSink = Box::new(move |event| {
+        if let Event::Reply { result, .. } = event {
+            // Nobody waits any more when the creation has failed.
+            replies.send(result).ok();
+        }
+    });
+    let root = Chroot::new(None);
+    let (driver, connection) = open(options, parsed, root, received, Arc::new(sink)).await?;
+    let creating = async move {
+        let mut call = async |request| {
+            commands.send(Command::Submit(RequestId(0), request)).ok();
+            answered.recv().await.unwrap_or(Err(Error::SessionExpired))
+        };
+        create_recursively(&mut call, chroot, options.set_acl).await
+        // The handle's side of the channel goes here: the session is closed.
+    };
+    let (_, created) = tokio::join!(driver.run(connection), creating);
+    created.map_err(|error| OpenError::Refused(format!("chroot {chroot}: {error}")))
+}
+
+async fn create_recursively(
+    call: &mut impl AsyncFnMut(Request) -> Result<Reply, Error>,
+    path: &str,
+    set_acl: bool,
+) -> Result<(), Error> {
+    let exists = Request::Exists {
+        path: path.to_owned(),
+        watch: false,
+    };
+    match call(exists).await {
+        Err(Error::NoNode) => {}
+        other => return other.map(drop),
+    }
+    let slashes = path.match_indices('/').map(|(at, _)| at).skip(1);
+    let prefixes: Vec<&str> = slashes
+        .chain([path.len()])
+        .map(|end| &path[..end])
+        .collect();
+    // Upwards until a parent is there, since what is above may not even be ours to touch; then
+    // down again.
+    let mut missing = Vec::new();
+    for prefix in prefixes.iter().rev() {
+        match call(create(prefix, set_acl)).await {
+            Ok(_) | Err(Error::NodeExists) => break,
+            Err(Error::NoNode) => missing.push(*prefix),
+            Err(error) => return Err(error),
         }
     }
-    close(client).await;
+    for prefix in missing.into_iter().rev() {
+        match call(create(prefix, set_acl)).await {
+            Ok(_) | Err(Error::NodeExists) => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(())
 }
 
-/// Says good-bye to the server; returns when that has arrived or can no longer.
-async fn close(client: Client) {
-    let mut states = client.state_watcher();
-    drop(client);
-    closed(&mut states).await;
-}
-
-async fn closed(states: &mut StateWatcher) {
-    while !states.state().is_terminated() {
-        states.changed().await;
-    }
-}
-
-/// Returns when no server has the session any more.
-///
-/// The client gives a session up by itself after it has not reached a server for somewhat longer
-/// than the session timeout. But when it was the ensemble that was away, the session and its
-/// ephemeral znodes are there again with it: an expiry that we only believe in would leave a
-/// `/controller` that names us and is nobody's. So the session is taken up once more, to be
-/// closed.
-async fn end_for_certain(options: &ZookeeperOptions, session: SessionInfo) {
-    let Some(ConnectString { servers, .. }) = ConnectString::parse(&options.connect) else {
-        return;
-    };
-    loop {
-        let connector = Client::connector()
-            .with_session_timeout(options.session_timeout)
-            .with_session(session.clone());
-        match connector.connect(&servers).await {
-            Ok(client) => return close(client).await,
-            Err(zk::Error::SessionExpired | zk::Error::AuthFailed) => return,
-            Err(error) => {
-                tracing::warn!(%error, "ZooKeeper cannot be reached");
-                tokio::time::sleep(RETRY_PAUSE).await;
-            }
-        }
+fn create(path: &str, set_acl: bool) -> Request {
+    Request::Create {
+        path: path.to_owned(),
+        data: None,
+        mode: CreateMode::Persistent,
+        acl: acl_policy(path, set_acl),
     }
 }

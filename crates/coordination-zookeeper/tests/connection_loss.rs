@@ -27,10 +27,10 @@ fn server() -> Option<String> {
 
 fn client(address: &str) -> Client {
     let options = ZookeeperOptions {
-        connect: address.to_owned(),
         session_timeout: SESSION_TIMEOUT,
         connection_timeout: Duration::from_secs(10),
         max_in_flight_requests: 3,
+        ..ZookeeperOptions::new(address)
     };
     let open = move |sink: EventSink| {
         let session = ZookeeperSession::open(&options, sink).expect("opens");

@@ -24,10 +24,9 @@ fn server() -> Option<(String, MutexGuard<'static, ()>)> {
 
 fn open(connect: &str, sink: EventSink) -> Result<ZookeeperSession, OpenError> {
     let options = ZookeeperOptions {
-        connect: connect.to_owned(),
         session_timeout: Duration::from_secs(10),
         connection_timeout: Duration::from_secs(10),
-        max_in_flight_requests: 10,
+        ..ZookeeperOptions::new(connect)
     };
     ZookeeperSession::open(&options, sink)
 }
@@ -68,11 +67,9 @@ fn a_chroot_is_created_and_hidden() {
 #[test]
 fn an_ensemble_that_does_not_answer_is_given_up() {
     let options = ZookeeperOptions {
-        // Nothing listens on the discard port of this machine.
-        connect: "127.0.0.1:9".to_owned(),
-        session_timeout: Duration::from_secs(10),
         connection_timeout: Duration::from_millis(300),
-        max_in_flight_requests: 10,
+        // Nothing listens on the discard port of this machine.
+        ..ZookeeperOptions::new("127.0.0.1:9")
     };
     let opened = ZookeeperSession::open(&options, Box::new(|_| {}));
     assert!(matches!(opened.err(), Some(OpenError::Timeout(_))));

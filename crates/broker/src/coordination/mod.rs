@@ -19,4 +19,4 @@ mod tests;
 pub use calls::{FencedError, MultiError};
 pub(crate) use handle::SessionCounts;
 pub use handle::{CoordinationHandle, Notice, Opener};
-pub use providers::{Provider, ProviderError};
+pub use providers::Provider;

@@ -8,7 +8,10 @@ use std::time::Duration;
 use ottla_config::BrokerConfig;
 use ottla_coordination::Coordination;
 use ottla_coordination_embedded::{EmbeddedService, StoreError};
-use ottla_coordination_zookeeper::{ZookeeperOptions, ZookeeperSession};
+use ottla_coordination_zookeeper::security::SecurityError;
+use ottla_coordination_zookeeper::{
+    SystemProperties, ZookeeperOptions, ZookeeperSecurity, ZookeeperSession,
+};
 
 use super::Opener;
 
@@ -21,32 +24,21 @@ pub enum Provider {
     Zookeeper(ZookeeperOptions),
 }
 
-/// Why the configured provider cannot be used.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum ProviderError {
-    /// `KafkaServer.initZkClient` refuses this too.
-    #[error(
-        "zookeeper.set.acl is true, but the connection to ZooKeeper is not authenticated, \
-         so that nobody could be given the znodes"
-    )]
-    AclWithoutIdentity,
-    /// Rather nothing than an open connection where a protected one is asked for.
-    #[error("zookeeper.ssl.client.enable is true, but TLS to ZooKeeper is not built yet")]
-    TlsUnavailable,
-}
-
 impl Provider {
-    /// The provider of a configuration; `embedded` is where a node alone keeps its tree.
-    pub fn of(config: &BrokerConfig, embedded: PathBuf) -> Result<Self, ProviderError> {
+    /// The provider of a configuration; `embedded` is where a node alone keeps its tree, `system`
+    /// what a Java broker would be told by `-D`. Reads the files that hold keys and passwords.
+    ///
+    /// # Errors
+    /// The connection to ZooKeeper cannot be protected as it should be.
+    pub fn of(
+        config: &BrokerConfig,
+        embedded: PathBuf,
+        system: &SystemProperties,
+    ) -> Result<Self, SecurityError> {
         let Some(connect) = &config.zookeeper_connect else {
             return Ok(Self::Embedded(embedded));
         };
-        if config.zookeeper_ssl_client_enable {
-            return Err(ProviderError::TlsUnavailable);
-        }
-        if config.zookeeper_set_acl {
-            return Err(ProviderError::AclWithoutIdentity);
-        }
+        let ZookeeperSecurity { tls, credentials } = ZookeeperSecurity::of(config, system)?;
         let session_timeout = config.zookeeper_session_timeout_ms;
         let connection_timeout = config.zookeeper_connection_timeout_ms;
         Ok(Self::Zookeeper(ZookeeperOptions {
@@ -55,6 +47,9 @@ impl Provider {
             connection_timeout: millis(connection_timeout.unwrap_or(session_timeout)),
             max_in_flight_requests: usize::try_from(config.zookeeper_max_in_flight_requests)
                 .unwrap_or(1),
+            set_acl: config.zookeeper_set_acl,
+            tls,
+            credentials,
         }))
     }
 
@@ -95,13 +90,17 @@ fn millis(value: i32) -> Duration {
 mod tests {
     use super::*;
 
-    fn provider(properties: &[(&str, &str)]) -> Result<Provider, ProviderError> {
+    fn provider(properties: &[(&str, &str)]) -> Result<Provider, SecurityError> {
         let properties = properties
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
             .collect();
         let config = BrokerConfig::from_properties(properties).unwrap();
-        Provider::of(&config, PathBuf::from("/tree"))
+        Provider::of(
+            &config,
+            PathBuf::from("/tree"),
+            &SystemProperties::default(),
+        )
     }
 
     #[test]
@@ -138,14 +137,9 @@ mod tests {
 
     #[test]
     fn a_protection_that_cannot_be_given_is_refused() {
-        let refused = |key| provider(&[("zookeeper.connect", "a:1"), (key, "true")]).unwrap_err();
-        assert_eq!(
-            refused("zookeeper.ssl.client.enable"),
-            ProviderError::TlsUnavailable
-        );
-        assert_eq!(
-            refused("zookeeper.set.acl"),
-            ProviderError::AclWithoutIdentity
-        );
+        for key in ["zookeeper.ssl.client.enable", "zookeeper.set.acl"] {
+            let refused = provider(&[("zookeeper.connect", "a:1"), (key, "true")]).unwrap_err();
+            assert!(refused.to_string().contains(key), "{refused}");
+        }
     }
 }
