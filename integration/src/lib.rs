@@ -14,6 +14,7 @@ pub mod operator;
 pub mod process;
 pub mod random;
 pub mod replicas;
+pub mod small_disk;
 pub mod tool_server;
 pub mod tools;
 pub mod transcript;
