@@ -31,7 +31,7 @@ use crate::coordination::startup::StartupError;
 use crate::coordination::{CoordinationHandle, Provider};
 use crate::coordinator_log::ReplicatedLog;
 use crate::dynamic_config::{Changed, DynamicConfig, Loggers};
-use crate::fetcher::{ClusterBlocks, Fetchers, ToController, alter_partition};
+use crate::fetcher::{ClusterBlocks, Fetchers, ToController, alter_partition, isr_znodes};
 use crate::group_coordinator::GroupCoordinator;
 use crate::group_coordinator::settings::Settings;
 use crate::listeners;
@@ -249,10 +249,19 @@ impl RunningBroker {
             Arc::clone(&metadata_cache),
         );
         let followers = vec![
-            tokio::spawn(alter_partition::run(
-                Arc::clone(&replica_manager),
-                Arc::clone(&to_controller),
-            )),
+            if config.inter_broker_protocol_version() >= MetadataVersion::IBP_2_7_IV2 {
+                tokio::spawn(alter_partition::run(
+                    Arc::clone(&replica_manager),
+                    Arc::clone(&to_controller),
+                ))
+            } else {
+                tokio::spawn(isr_znodes::run(
+                    id,
+                    Arc::clone(&replica_manager),
+                    Arc::clone(&coordination),
+                    clock,
+                ))
+            },
             tokio::spawn(Arc::clone(&dynamic_config).follow(move || clock.wall())),
             tokio::spawn(follow_changes(
                 dynamic_config.subscribe(),
@@ -262,7 +271,12 @@ impl RunningBroker {
             )),
         ];
 
-        let producer_ids = ProducerIds::new(ClusterBlocks(to_controller));
+        let blocks = if config.inter_broker_protocol_version() >= MetadataVersion::IBP_3_0_IV0 {
+            ClusterBlocks::Controller(to_controller)
+        } else {
+            ClusterBlocks::Znode(id, Arc::clone(&coordination))
+        };
+        let producer_ids = ProducerIds::new(blocks);
         let source = Arc::clone(&producer_ids);
         transaction_coordinator.set_producer_ids(Box::new(move || {
             let source = Arc::clone(&source);

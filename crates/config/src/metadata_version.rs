@@ -31,6 +31,8 @@ impl MetadataVersion {
     pub const IBP_2_7_IV2: Self = Self::named("2.7-IV2");
     /// Topics have ids (KIP-516).
     pub const IBP_2_8_IV0: Self = Self::named("2.8-IV0");
+    /// The controller allocates producer ids (AllocateProducerIds, KIP-730).
+    pub const IBP_3_0_IV0: Self = Self::named("3.0-IV0");
     /// Topics' message formats are ignored: magic 2 it is (KIP-724).
     pub const IBP_3_0_IV1: Self = Self::named("3.0-IV1");
 

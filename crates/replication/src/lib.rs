@@ -8,8 +8,9 @@
 //!
 //! Read in this order: [`offsets`], [`replica`], [`isr`], [`partition`], then [`control`] (the
 //! three commands of a controller), [`delayed`] (readiness of waiting requests), [`isr_manager`]
-//! (AlterPartition), [`fetch_session`] (KIP-227), [`fetcher`] (the follower's side),
-//! [`preferred_replica`] (KIP-392) and [`quota`] (replication throttles).
+//! (AlterPartition), [`isr_notifications`] (what came before it), [`fetch_session`] (KIP-227),
+//! [`fetcher`] (the follower's side), [`preferred_replica`] (KIP-392) and [`quota`] (replication
+//! throttles).
 //!
 //! What holds at every moment:
 //! - a leader's high watermark is never above the log end offset of any member of the *maximal*
@@ -24,6 +25,7 @@ pub mod fetch_session;
 pub mod fetcher;
 pub mod isr;
 pub mod isr_manager;
+pub mod isr_notifications;
 pub mod offsets;
 pub mod partition;
 pub mod preferred_replica;

@@ -6,9 +6,10 @@
 //! manager.
 //!
 //! Read in this order: [`manager`], `worker`, `leader`, `session`, `versions`; then
-//! [`to_controller`], [`alter_partition`], [`producer_id_blocks`].
+//! [`to_controller`], [`alter_partition`], [`isr_znodes`], [`producer_id_blocks`].
 
 pub mod alter_partition;
+pub mod isr_znodes;
 mod leader;
 pub mod manager;
 pub mod producer_id_blocks;
