@@ -12,13 +12,17 @@ use crate::{command, tools};
 
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// An idempotent producer with acks=all and a member of a consumer group, on one topic.
+/// Records per second: enough that every moment has some in flight, and no more, because brokers,
+/// clients and other tests share the machine.
+const RATE: &str = "1500";
+
+/// An idempotent producer with acks=all and members of a consumer group, on one topic.
 #[derive(Debug)]
 pub struct Load {
     bootstrap: String,
     topic: String,
     producer: Process,
-    consumer: Process,
+    members: Vec<Process>,
     directory: tempfile::TempDir,
 }
 
@@ -32,31 +36,45 @@ pub struct Progress {
 }
 
 impl Load {
-    /// Starts both on a topic that exists or is created by itself.
+    /// Starts a producer and one member on a topic that exists or is created by itself.
     pub fn start(bootstrap: &str, topic: &str) -> anyhow::Result<Self> {
         let directory = tempfile::Builder::new().prefix("load-").tempdir()?;
-        let spawn = |what: &str| {
-            let mut python = tools::python("under_load.py");
-            python
-                .args([what, bootstrap, topic])
-                .arg(file_of(directory.path(), what));
-            Process::start(python, directory.path(), what)
-        };
-        Ok(Self {
+        let out = file_of(directory.path(), "produce");
+        let mut python = tools::python("under_load.py");
+        python
+            .args(["produce", bootstrap, topic])
+            .arg(out)
+            .arg(RATE);
+        let mut load = Self {
             bootstrap: bootstrap.to_owned(),
             topic: topic.to_owned(),
-            producer: spawn("produce")?,
-            consumer: spawn("consume")?,
+            producer: Process::start(python, directory.path(), "produce")?,
+            members: Vec::new(),
             directory,
-        })
+        };
+        load.add_member()?;
+        Ok(load)
+    }
+
+    /// Starts one more member of the group; gives its index. The first has index 0.
+    pub fn add_member(&mut self) -> anyhow::Result<usize> {
+        let index = self.members.len();
+        let name = member(index);
+        let mut python = tools::python("under_load.py");
+        python
+            .args(["consume", &self.bootstrap, &self.topic])
+            .arg(file_of(self.directory.path(), &name));
+        self.members
+            .push(Process::start(python, self.directory.path(), &name)?);
+        Ok(index)
     }
 
     /// How far it is now.
     pub fn progress(&self) -> Progress {
-        let count = |what| lines(&file_of(self.directory.path(), what)).len();
+        let count = |what: &str| line_count(&file_of(self.directory.path(), what));
         Progress {
             acknowledged: count("produce"),
-            commits: count("consume"),
+            commits: self.member_names().iter().map(|name| count(name)).sum(),
         }
     }
 
@@ -67,18 +85,30 @@ impl Load {
             let now = self.progress();
             (now.acknowledged > before.acknowledged && now.commits > before.commits).then_some(())
         })
-        .with_context(|| format!("{before:?}\n{}", self.errors()))
+        .with_context(|| format!("{before:?}, then {:?}\n{}", self.progress(), self.errors()))
+    }
+
+    /// Waits until each member commits: all of them have partitions and the coordinator's ear.
+    pub fn wait_for_every_member(&self) -> anyhow::Result<()> {
+        for name in self.member_names() {
+            let file = file_of(self.directory.path(), &name);
+            let before = line_count(&file);
+            wait_for("a commit of a member", DEADLINE, || {
+                (line_count(&file) > before).then_some(())
+            })
+            .with_context(|| format!("{name}\n{}", self.errors()))?;
+        }
+        Ok(())
     }
 
     /// Ends the load and checks: every record was acknowledged in the end; each is read once, at
     /// the place that was acknowledged, in the order in which it was sent within its partition;
-    /// and the group's committed offsets are not behind the acknowledged ones. Tells how many
-    /// records there were.
+    /// each member read without gaps; and the group's committed offsets are not behind the
+    /// acknowledged ones. Tells how many records there were.
     pub fn finish(mut self) -> anyhow::Result<usize> {
-        for (name, process) in [
-            ("producer", &mut self.producer),
-            ("consumer", &mut self.consumer),
-        ] {
+        let members = self.members.iter_mut().map(|member| ("member", member));
+        let processes = std::iter::once(("producer", &mut self.producer)).chain(members);
+        for (name, process) in processes {
             process.signal("TERM")?;
             let status = process.wait(DEADLINE)?;
             anyhow::ensure!(
@@ -112,7 +142,11 @@ impl Load {
                 "partition {partition} is out of order: {swapped:?}"
             );
         }
-        let promised = highest(&lines(&file_of(self.directory.path(), "consume")))?;
+        let mut commits = Vec::new();
+        for name in self.member_names() {
+            commits.extend(lines(&file_of(self.directory.path(), &name)));
+        }
+        let promised = highest(&commits)?;
         let committed = self.ask("committed")?;
         let committed: Vec<String> = committed.lines().map(str::to_owned).collect();
         let committed = highest(&committed)?;
@@ -139,16 +173,36 @@ impl Load {
     fn errors(&self) -> String {
         errors(self.directory.path())
     }
+
+    fn member_names(&self) -> Vec<String> {
+        (0..self.members.len()).map(member).collect()
+    }
+}
+
+fn member(index: usize) -> String {
+    format!("consume-{index}")
 }
 
 fn file_of(directory: &Path, what: &str) -> PathBuf {
     directory.join(format!("{what}.lines"))
 }
 
+/// The last of what the clients wrote to standard error.
 fn errors(directory: &Path) -> String {
-    ["produce.err", "consume.err"]
-        .map(|name| std::fs::read_to_string(directory.join(name)).unwrap_or_default())
-        .join("\n")
+    let mut all = String::new();
+    let files = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    for file in files.filter(|file| file.file_name().to_string_lossy().ends_with(".err")) {
+        let lines = lines(&file.path());
+        let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+        all += &format!("== {}\n{tail}\n", file.file_name().display());
+    }
+    all
+}
+
+/// How many lines were written whole.
+fn line_count(path: &Path) -> usize {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// The lines that were written whole.

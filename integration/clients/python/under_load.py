@@ -1,9 +1,9 @@
 """Load for a broker that is killed meanwhile, and the reading back.
 
-usage: under_load.py produce BOOTSTRAP TOPIC FILE    until SIGTERM; writes "partition offset number" as records are acknowledged
-       under_load.py consume BOOTSTRAP TOPIC FILE    until SIGTERM; a group member; writes "partition offset" as commits are acknowledged
-       under_load.py read BOOTSTRAP TOPIC            prints "partition offset number" of every record
-       under_load.py committed BOOTSTRAP TOPIC       prints "partition offset" of the group
+usage: under_load.py produce BOOTSTRAP TOPIC FILE [RATE]   until SIGTERM; writes "partition offset number" as records are acknowledged; RATE in records per second
+       under_load.py consume BOOTSTRAP TOPIC FILE          until SIGTERM; a group member; writes "partition offset" as commits are acknowledged; fails if what it reads has gaps
+       under_load.py read BOOTSTRAP TOPIC                  prints "partition offset number" of every record
+       under_load.py committed BOOTSTRAP TOPIC             prints "partition offset" of the group
 """
 
 import signal
@@ -21,7 +21,7 @@ def stop(*_):
     stopped = True
 
 
-def produce(bootstrap, topic, out):
+def produce(bootstrap, topic, out, rate=None):
     producer = Producer(
         {
             "bootstrap.servers": bootstrap,
@@ -42,7 +42,11 @@ def produce(bootstrap, topic, out):
             out.write(f"{message.partition()} {message.offset()} {number}\n")
 
     number = 0
+    started = time.monotonic()
     while not stopped:
+        if rate and number > (time.monotonic() - started) * rate:
+            producer.poll(0.005)
+            continue
         value = f"{number} ".encode() + b"x" * (number * 37 % 1500)
         try:
             producer.produce(topic, key=str(number), value=value, on_delivery=delivered)
@@ -84,19 +88,42 @@ def partitions_of(consumer, topic):
 
 def consume(bootstrap, topic, out):
     consumer = member(bootstrap, topic)
-    consumer.subscribe([topic])
+    # Of each assigned partition the next offset, once one was read; of all the highest that this
+    # member has committed.
+    following = {}
+    promised = {}
+    wrong = []
+
+    def assigned(_, partitions):
+        following.clear()
+
+    def check(message):
+        partition, offset = message.partition(), message.offset()
+        expected = following.get(partition)
+        if expected is None and offset < promised.get(partition, 0):
+            wrong.append(f"partition {partition} was committed up to {promised[partition]} and goes on from {offset}")
+        elif expected is not None and offset != expected:
+            wrong.append(f"in partition {partition} comes {offset} where {expected} should")
+        following[partition] = offset + 1
+
+    consumer.subscribe([topic], on_assign=assigned)
     while not stopped:
-        messages = consumer.consume(500, 0.2)
-        if not [m for m in messages if m.error() is None]:
+        messages = [m for m in consumer.consume(500, 0.2) if m.error() is None]
+        for message in messages:
+            check(message)
+        if not messages:
             continue
         try:
             for at in consumer.commit(asynchronous=False):
                 if at.error is None and at.offset >= 0:
+                    promised[at.partition] = max(at.offset, promised.get(at.partition, 0))
                     out.write(f"{at.partition} {at.offset}\n")
         except KafkaException:
             # Not acknowledged, so nothing is promised.
             pass
     consumer.close()
+    if wrong:
+        sys.exit("\n".join(wrong[:20]))
 
 
 def read(bootstrap, topic):
@@ -135,7 +162,10 @@ def main():
     what, bootstrap, topic = sys.argv[1:4]
     if what in ("produce", "consume"):
         with open(sys.argv[4], "w", buffering=1) as out:
-            {"produce": produce, "consume": consume}[what](bootstrap, topic, out)
+            if what == "produce":
+                produce(bootstrap, topic, out, *map(float, sys.argv[5:6]))
+            else:
+                consume(bootstrap, topic, out)
     else:
         {"read": read, "committed": committed}[what](bootstrap, topic)
 
