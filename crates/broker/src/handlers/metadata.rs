@@ -2,6 +2,7 @@
 //! (`KafkaApis.handleTopicMetadataRequest`, `ZkMetadataCache.getPartitionMetadata`).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use kafka_protocol::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
@@ -27,13 +28,26 @@ struct View<'a> {
     tell_missing_listener: bool,
 }
 
+/// How long a request waits for the controller's first word to a broker that has just started.
+const FIRST_WORD: Duration = Duration::from_secs(10);
+
 /// Answers the request. Topics that do not exist may be created on the way.
+///
+/// Kinder than Kafka: a client that connects faster than the controller does is not told that the
+/// cluster has no brokers. librdkafka 2.16 believes it, drops all of its brokers, and a group
+/// member never finds its coordinator again.
 pub(crate) async fn handle(
     broker: &Broker,
     context: &RequestContext,
     request: MetadataRequest,
 ) -> MetadataResponse {
     let version = context.header.api_version;
+    let deadline = tokio::time::Instant::now() + FIRST_WORD;
+    // Without a controller the answer is Kafka's: nobody.
+    _ = broker
+        .metadata_cache
+        .wait_until(deadline, |cluster| !cluster.brokers.is_empty())
+        .await;
     let snapshot = broker.metadata_cache.snapshot();
     let view = View {
         snapshot: &snapshot,
