@@ -9,8 +9,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use ottla_coordination::conformance::Client;
 use ottla_coordination::{
-    AclPolicy, Coordination, CreateMode, Error, Event, EventSink, Reply, Request, RequestId,
-    SessionEvent, WatchEvent, WatchKind,
+    AclPolicy, Coordination, CreateMode, Error, Event, EventSink, Op, Reply, Request, RequestId,
+    SessionEvent, WatchEvent, WatchKind, multi_error,
 };
 use ottla_coordination_zookeeper::{ZookeeperOptions, ZookeeperSession};
 use proxy::Proxy;
@@ -26,10 +26,19 @@ fn server() -> Option<String> {
 }
 
 fn client(address: &str) -> Client {
+    client_with(address, 3)
+}
+
+/// With many requests under way.
+fn eager_client(address: &str) -> Client {
+    client_with(address, 500)
+}
+
+fn client_with(address: &str, max_in_flight_requests: usize) -> Client {
     let options = ZookeeperOptions {
         session_timeout: SESSION_TIMEOUT,
         connection_timeout: Duration::from_secs(10),
-        max_in_flight_requests: 3,
+        max_in_flight_requests,
         ..ZookeeperOptions::new(address)
     };
     let open = move |sink: EventSink| {
@@ -243,4 +252,111 @@ fn a_session_is_closed_although_no_server_can_be_reached() {
     assert!(began.elapsed() < SESSION_TIMEOUT / 2, "nothing to wait for");
     let (id, result) = reply_of(far.next_event());
     assert_eq!((id, result), (asked, Err(Error::SessionExpired)));
+}
+
+/// Topics as long as their names may be nearly: with the watches of all, a `setWatches` of one piece
+/// would be more than a server takes.
+#[test]
+fn ten_thousand_watches_survive_a_reconnection() {
+    const COUNT: usize = 10_000;
+    const BATCH: usize = 1_000;
+    let Some(server) = server() else { return };
+    let proxy = Proxy::start(&server);
+    let (far, near) = (eager_client(proxy.address()), client(&server));
+    let parent = fresh(&format!("topics-{}", "x".repeat(150)));
+    assert!(near.call(create(&parent, CreateMode::Persistent)).is_ok());
+    let paths: Vec<String> = (0..COUNT).map(|n| format!("{parent}/{n:05}")).collect();
+    for batch in paths.chunks(BATCH) {
+        let ops = batch.iter().map(|path| Op::Create {
+            path: path.clone(),
+            data: None,
+            mode: CreateMode::Persistent,
+            acl: AclPolicy::Open,
+        });
+        succeeds(&near, ops.collect());
+    }
+    for path in &paths {
+        far.submit(exists(path, true));
+    }
+    for _ in &paths {
+        let (_, result) = reply_of(far.next_event());
+        assert!(result.is_ok(), "{result:?}");
+    }
+    let session_id = far.session_id();
+
+    proxy.cut();
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Disconnected));
+    let changed = [&paths[0], &paths[COUNT - 1]];
+    for path in changed {
+        assert!(near.call(set(path, "2", -1)).is_ok());
+    }
+    proxy.mend();
+    assert_eq!(far.next_event(), Event::Session(SessionEvent::Connected));
+    for path in changed {
+        assert_eq!(far.next_event(), watch(path, WatchKind::DataChanged));
+    }
+    // All the others are armed still, each for one change.
+    let others = &paths[1..COUNT - 1];
+    for batch in others.chunks(BATCH) {
+        let ops = batch.iter().map(|path| Op::Delete {
+            path: path.clone(),
+            version: 0,
+        });
+        succeeds(&near, ops.collect());
+    }
+    for path in others {
+        assert_eq!(far.next_event(), watch(path, WatchKind::Deleted));
+    }
+    assert_eq!(far.session_id(), session_id);
+    let asked = far.submit(exists("/", false));
+    let (id, answer) = reply_of(far.next_event());
+    assert!(id == asked && answer.is_ok(), "{answer:?}");
+    for path in changed.into_iter().chain([&parent]) {
+        let path = path.clone();
+        assert!(near.call(Request::Delete { path, version: -1 }).is_ok());
+    }
+}
+
+fn succeeds(client: &Client, ops: Vec<Op>) {
+    let Ok(Reply::Multi(results)) = client.call(Request::Multi(ops)) else {
+        panic!("the multi is answered");
+    };
+    assert_eq!(multi_error(&results), None);
+}
+
+#[test]
+fn another_server_takes_the_session_up() {
+    let Some(server) = server() else { return };
+    let proxies = [Proxy::start(&server), Proxy::start(&server)];
+    let far = client(&format!(
+        "{},{}",
+        proxies[0].address(),
+        proxies[1].address()
+    ));
+    let near = client(&server);
+    let path = fresh("moved");
+    assert!(far.call(create(&path, CreateMode::Ephemeral)).is_ok());
+    assert!(far.call(exists(&path, true)).is_ok());
+    let session_id = far.session_id();
+    // One after the other: the first cut may be of the one that is not used.
+    for away in 0..2 {
+        proxies[1 - away].mend();
+        proxies[away].cut();
+        assert!(far.call(exists("/", false)).is_ok());
+    }
+    assert_eq!(far.session_id(), session_id);
+    assert!(near.call(set(&path, "2", -1)).is_ok());
+    let events: Vec<Event> = std::iter::from_fn(|| match far.next_event() {
+        Event::Session(event) => {
+            assert_ne!(event, SessionEvent::Expired);
+            Some(Event::Session(event))
+        }
+        event => {
+            assert_eq!(event, watch(&path, WatchKind::DataChanged));
+            None
+        }
+    })
+    .collect();
+    let lost = Event::Session(SessionEvent::Disconnected);
+    assert!(events.contains(&lost), "no server was ever lost");
 }
