@@ -42,7 +42,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::long("log.initial.task.delay.ms").default("30000").at_least(0.0).low().internal()
         .doc("Time after the start before housekeeping of logs begins."),
     Key::boolean("log.message.downconversion.enable").default("true").low().cluster_wide()
-        .unserved()
         .doc("Whether records are converted for consumers that know only older formats."),
     Key::string("log.message.format.version").default("3.0-IV1")
         .validator(Validator::MetadataVersion).unserved()

@@ -43,7 +43,7 @@ pub(super) const KEYS: &[Key] = &[
         .doc("Longest time for which a record may stay uncompacted."),
     Key::int("max.message.bytes").default("1048588").at_least(0.0)
         .doc("Most bytes of one batch of records, after compression."),
-    Key::boolean("message.downconversion.enable").default("true").low().unserved()
+    Key::boolean("message.downconversion.enable").default("true").low()
         .doc("Whether records are converted for consumers that know only older formats."),
     Key::string("message.format.version").default("3.0-IV1").validator(Validator::MetadataVersion)
         .unserved()
