@@ -84,9 +84,9 @@ pub(super) fn controller(page: &mut Page, view: &View, times: &ControllerTimes) 
     .value(view.unclean_leader_elections);
     for state in ControllerState::ALL {
         if let Some(names) = timer_of(state) {
-            let series = [(Vec::new(), times.of(state))];
+            let series = [(Vec::new(), vec![times.of(state)])];
             let help = "Milliseconds that the controller's events of this kind took.";
-            page.histogram(names, help, MILLISECONDS, series.into_iter());
+            page.histogram(names, help, MILLISECONDS, &series);
         }
     }
 }
@@ -146,7 +146,7 @@ pub(super) fn session(page: &mut Page, counts: &SessionCounts) {
         "Sessions lost.",
     )
     .value(counts.expires.get());
-    let series = [(Vec::new(), &counts.request_latency)];
+    let series = [(Vec::new(), vec![&counts.request_latency])];
     page.histogram(
         (
             "kafka_server_zookeeperclientmetrics_zookeeperrequestlatencyms",
@@ -154,7 +154,7 @@ pub(super) fn session(page: &mut Page, counts: &SessionCounts) {
         ),
         "Milliseconds from a request to its answer.",
         MILLISECONDS,
-        series.into_iter(),
+        &series,
     );
 }
 

@@ -104,6 +104,9 @@ count_errors! {
     ConsumerGroupHeartbeatResponse: error_code;
     ConsumerGroupDescribeResponse: [groups];
     UpdateFeaturesResponse: error_code [results];
+    DescribeUserScramCredentialsResponse: [results];
+    AlterUserScramCredentialsResponse: [results];
+    AlterReplicaLogDirsResponse: [results.partitions];
     ApiVersionsResponse: error_code;
 }
 

@@ -55,13 +55,14 @@ impl Histogram {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// The value below which each of these shares of the late values lies, in their order; 0 where
-    /// there were none, as in Kafka.
-    pub(crate) fn quantiles<const N: usize>(&self, shares: [f64; N]) -> [f64; N] {
+    /// The value below which each of these shares of the late values of all `parts` lies, in the
+    /// shares' order; 0 where there were none, as in Kafka.
+    pub(crate) fn quantiles<const N: usize>(parts: &[&Self], shares: [f64; N]) -> [f64; N] {
         let counts: Vec<u64> = (0..BUCKETS)
             .map(|bucket| {
                 let span = |span: &[AtomicU32; BUCKETS]| span[bucket].load(Ordering::Relaxed);
-                self.spans.iter().map(|s| u64::from(span(s))).sum()
+                let spans = parts.iter().flat_map(|part| part.spans.iter());
+                spans.map(|s| u64::from(span(s))).sum()
             })
             .collect();
         let total: u64 = counts.iter().sum();
@@ -128,7 +129,10 @@ mod tests {
             histogram.record(value);
         }
         let shares = [0.5, 0.75, 0.95, 0.99, 0.999];
-        for (share, value) in shares.into_iter().zip(histogram.quantiles(shares)) {
+        for (share, value) in shares
+            .into_iter()
+            .zip(Histogram::quantiles(&[&histogram], shares))
+        {
             let exact = share * 10_000.0;
             assert!((value - exact).abs() < exact / 20.0, "{share}: {value}");
         }
@@ -138,11 +142,14 @@ mod tests {
     #[test]
     fn small_values_are_exact_and_none_is_zero() {
         let histogram = Histogram::default();
-        assert_eq!(histogram.quantiles([0.5]), [0.0]);
+        assert_eq!(Histogram::quantiles(&[&histogram], [0.5]), [0.0]);
         for _ in 0..10 {
             histogram.record(3);
         }
-        assert_eq!(histogram.quantiles([0.5, 0.999]), [3.0, 3.0]);
+        let other = Histogram::default();
+        other.record(5);
+        let both = [&histogram, &other];
+        assert_eq!(Histogram::quantiles(&both, [0.5, 0.999]), [3.0, 5.0]);
     }
 
     #[test]
@@ -153,9 +160,9 @@ mod tests {
             histogram.rotate();
             histogram.record(1);
         }
-        assert!(histogram.quantiles([0.999])[0] > 900.0);
+        assert!(Histogram::quantiles(&[&histogram], [0.999])[0] > 900.0);
         histogram.rotate();
-        assert_eq!(histogram.quantiles([0.999]), [1.0]);
+        assert_eq!(Histogram::quantiles(&[&histogram], [0.999]), [1.0]);
         assert_eq!(histogram.count(), SPANS as u64);
     }
 }

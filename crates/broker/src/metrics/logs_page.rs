@@ -11,7 +11,7 @@ use super::page::{MILLISECONDS, Page};
 
 /// Writes what the log manager knows.
 pub(super) fn write(page: &mut Page, logs: &LogManager, metrics: &LogMetrics, now: Timestamp) {
-    let series = [(Vec::new(), &metrics.flush_time)];
+    let series = [(Vec::new(), vec![&metrics.flush_time])];
     page.histogram(
         (
             "kafka_log_logflushstats_logflushrateandtimems",
@@ -19,7 +19,7 @@ pub(super) fn write(page: &mut Page, logs: &LogManager, metrics: &LogMetrics, no
         ),
         "Milliseconds that flushes of segments took.",
         MILLISECONDS,
-        series.into_iter(),
+        &series,
     );
     if let Some(since) = metrics.since_cleaner_ran_ms(now) {
         page.gauge(

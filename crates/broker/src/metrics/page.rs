@@ -48,17 +48,17 @@ impl Page {
     }
 
     /// Kafka's histograms and timers: quantiles under the name, and the count under a second one.
-    /// Values are shown in units of so many.
+    /// Each series is made of one histogram or more; values are shown in units of so many.
     pub(super) fn histogram<'h>(
         &mut self,
         (name, count_name): (&'static str, &'static str),
         help: &str,
         unit: f64,
-        histograms: impl Iterator<Item = (Vec<(&'h str, &'h str)>, &'h Histogram)> + Clone,
+        series: &[(Vec<(&'h str, &'h str)>, Vec<&'h Histogram>)],
     ) {
         let mut family = self.gauge(name, help);
-        for (labels, histogram) in histograms.clone() {
-            let values = histogram.quantiles(QUANTILES.map(|(_, share)| share));
+        for (labels, parts) in series {
+            let values = Histogram::quantiles(parts, QUANTILES.map(|(_, share)| share));
             for ((quantile, _), value) in QUANTILES.iter().zip(values) {
                 let mut labels = labels.clone();
                 labels.push(("quantile", quantile));
@@ -66,8 +66,9 @@ impl Page {
             }
         }
         let mut family = self.counter(count_name, help);
-        for (labels, histogram) in histograms {
-            family.sample(&labels, histogram.count());
+        for (labels, parts) in series {
+            let count: u64 = parts.iter().map(|part| part.count()).sum();
+            family.sample(labels, count);
         }
     }
 
@@ -153,8 +154,8 @@ mod tests {
             histogram.record(5);
         }
         let mut page = Page::default();
-        let series = [(vec![("request", "Fetch")], &histogram)];
-        page.histogram(("h", "h_count"), "Help.", 1.0, series.into_iter());
+        let series = [(vec![("request", "Fetch")], vec![&histogram])];
+        page.histogram(("h", "h_count"), "Help.", 1.0, &series);
         let text = page.into_text();
         assert!(
             text.contains("h{request=\"Fetch\",quantile=\"0.50\"} 5\n"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ottla_model::ErrorCode;
 use ottla_network::Completed;
-use ottla_protocol::Api;
+use ottla_protocol::{Api, keys};
 
 use super::counts::Counter;
 use super::errors::CountErrors;
@@ -16,8 +16,8 @@ pub(crate) const FETCH_CONSUMER: u8 = 1;
 /// The same of a follower's.
 pub(crate) const FETCH_FOLLOWER: u8 = 2;
 
-/// Names under which requests are counted besides their API's; the marks above, less one, are the
-/// places in it.
+/// Names under which Fetch requests are counted; those of their API are the sum. The marks above,
+/// less one, are the places in it.
 const OTHER_NAMES: [&str; 2] = ["FetchConsumer", "FetchFollower"];
 
 /// See the module. Room for an API is made with its first request.
@@ -62,12 +62,11 @@ impl RequestMetrics {
         let Some(place) = place_of(request.api_key) else {
             return;
         };
+        let other = usize::from(request.mark).checked_sub(1);
+        let other = other.filter(|other| *other < OTHER_NAMES.len());
+        // Once, for that it is the hottest: the page adds up.
+        let place = other.map_or(place, |other| Api::all().len() + other);
         self.at(place).completed(request);
-        if let Some(other) = usize::from(request.mark).checked_sub(1)
-            && other < OTHER_NAMES.len()
-        {
-            self.at(Api::all().len() + other).completed(request);
-        }
     }
 
     /// Counts what an answer tells, errors and success.
@@ -88,23 +87,71 @@ impl RequestMetrics {
     }
 
     /// What has been asked for so far, by name.
-    pub(crate) fn seen(&self) -> impl Iterator<Item = (&'static str, &ApiMetrics)> {
+    pub(crate) fn seen(&self) -> impl Iterator<Item = Seen<'_>> {
         let names = Api::all().iter().map(|api| api.name).chain(OTHER_NAMES);
-        let seen = self.by_name.iter().map(|api| api.get());
-        names
-            .zip(seen)
-            .filter_map(|(name, api)| Some((name, &**api?)))
+        let others = Api::all().len();
+        let seen = names.enumerate().map(move |(place, name)| {
+            let is_fetch = Some(place) == place_of(keys::FETCH);
+            let rest = if is_fetch {
+                &self.by_name[others..]
+            } else {
+                &[]
+            };
+            let parts = self.by_name[place..=place].iter().chain(rest);
+            Seen {
+                name,
+                parts: parts.filter_map(|api| Some(&**api.get()?)).collect(),
+            }
+        });
+        seen.filter(|seen| !seen.parts.is_empty())
     }
 
     /// Begins a span of the quantiles.
     pub(crate) fn rotate(&self) {
-        for (_, api) in self.seen() {
+        for api in self.by_name.iter().filter_map(OnceLock::get) {
             api.histograms().into_iter().for_each(Histogram::rotate);
         }
     }
 
     fn at(&self, place: usize) -> &ApiMetrics {
         self.by_name[place].get_or_init(|| Box::new(ApiMetrics::new(place)))
+    }
+}
+
+/// What is counted under one name.
+#[derive(Debug)]
+pub(crate) struct Seen<'a> {
+    /// Of the API, or one of the others.
+    pub(crate) name: &'static str,
+    parts: Vec<&'a ApiMetrics>,
+}
+
+impl<'a> Seen<'a> {
+    /// Requests by version.
+    pub(crate) fn requests(&self) -> Vec<u64> {
+        self.sum(|part| &part.requests)
+    }
+
+    /// In the order of `ErrorCode::ALL`.
+    pub(crate) fn errors(&self) -> Vec<u64> {
+        self.sum(|part| &part.errors)
+    }
+
+    /// One of the histograms, in parts.
+    pub(crate) fn histogram(&self, of: fn(&ApiMetrics) -> &Histogram) -> Vec<&'a Histogram> {
+        self.parts.iter().map(|part| of(part)).collect()
+    }
+
+    fn sum(&self, of: fn(&ApiMetrics) -> &Vec<Counter>) -> Vec<u64> {
+        let length = self.parts.iter().map(|part| of(part).len()).max();
+        let at = |place: usize| {
+            self.parts
+                .iter()
+                .filter_map(move |part| of(part).get(place))
+        };
+        (0..length.unwrap_or(0))
+            .map(|place| at(place).map(Counter::get).sum())
+            .collect()
     }
 }
 
@@ -199,7 +246,11 @@ mod tests {
         metrics.completed(&fetch(FETCH_FOLLOWER));
         let seen: Vec<_> = metrics
             .seen()
-            .map(|(name, api)| (name, api.requests[17].get(), api.total_time.count()))
+            .map(|seen| {
+                let times = seen.histogram(|api| &api.total_time);
+                let count: u64 = times.iter().map(|part| part.count()).sum();
+                (seen.name, seen.requests()[17], count)
+            })
             .collect();
         assert_eq!(
             seen,
@@ -215,10 +266,11 @@ mod tests {
     fn errors_and_successes_are_counted_apart() {
         let metrics = RequestMetrics::default();
         metrics.errors(0, &Codes(vec![0, 0, 6, -1, 0]));
-        let (_, produce) = metrics.seen().next().unwrap();
-        assert_eq!(produce.error(ErrorCode::None).get(), 3);
-        assert_eq!(produce.error(ErrorCode::NotLeaderOrFollower).get(), 1);
-        assert_eq!(produce.error(ErrorCode::UnknownServerError).get(), 1);
+        let produce = metrics.seen().next().unwrap().errors();
+        let count = |code| produce[ErrorCode::ALL.binary_search(&code).unwrap()];
+        assert_eq!(count(ErrorCode::None), 3);
+        assert_eq!(count(ErrorCode::NotLeaderOrFollower), 1);
+        assert_eq!(count(ErrorCode::UnknownServerError), 1);
         assert!(ErrorCode::ALL.is_sorted());
     }
 
@@ -235,8 +287,9 @@ mod tests {
             ..fetch(0)
         };
         metrics.completed(&unknown_version);
-        let (name, api) = metrics.seen().next().unwrap();
-        assert_eq!((name, api.total_time.count()), ("ApiVersions", 1));
-        assert!(api.requests.iter().all(|counter| counter.get() == 0));
+        let seen = metrics.seen().next().unwrap();
+        assert_eq!(seen.name, "ApiVersions");
+        assert_eq!(seen.histogram(|api| &api.total_time)[0].count(), 1);
+        assert!(seen.requests().iter().all(|count| *count == 0));
     }
 }

@@ -13,30 +13,31 @@ pub(super) fn write(page: &mut Page, metrics: &RequestMetrics, connections: &Ope
         "kafka_network_requestmetrics_requests_total",
         "Requests by API and version.",
     );
-    for (name, api) in metrics.seen() {
-        for (version, count) in api.requests.iter().enumerate().filter(|(_, c)| c.get() > 0) {
+    for seen in metrics.seen() {
+        let by_version = seen.requests().into_iter().enumerate();
+        for (version, count) in by_version.filter(|(_, count)| *count > 0) {
             let version = version.to_string();
-            family.sample(&[("request", name), ("version", &version)], count.get());
+            family.sample(&[("request", seen.name), ("version", &version)], count);
         }
     }
     let mut family = page.counter(
         "kafka_network_requestmetrics_errors_total",
         "Errors told by answers, by API; NONE counts successes.",
     );
-    for (name, api) in metrics.seen() {
-        let by_error = ErrorCode::ALL.iter().zip(&api.errors);
-        for (error, count) in by_error.filter(|(_, count)| count.get() > 0) {
-            family.sample(&[("request", name), ("error", error.name())], count.get());
+    for seen in metrics.seen() {
+        let by_error = ErrorCode::ALL.iter().zip(seen.errors());
+        for (error, count) in by_error.filter(|(_, count)| *count > 0) {
+            family.sample(&[("request", seen.name), ("error", error.name())], count);
         }
     }
     let mut histogram = |names, help, unit, of: fn(&ApiMetrics) -> &Histogram| {
-        let series = metrics.seen();
-        let series: Vec<_> = series
-            // What only an error was counted of has not been completed yet.
-            .filter(|(_, api)| of(api).count() > 0)
-            .map(|(name, api)| (vec![("request", name)], of(api)))
+        let series: Vec<_> = metrics
+            .seen()
+            .map(|seen| (vec![("request", seen.name)], seen.histogram(of)))
+            // Of one that only told an error so far nothing has been completed.
+            .filter(|(_, parts)| parts.iter().any(|part| part.count() > 0))
             .collect();
-        page.histogram(names, help, unit, series.into_iter());
+        page.histogram(names, help, unit, &series);
     };
     histogram(
         (
