@@ -20,6 +20,9 @@ pub(super) const MILLISECONDS: f64 = 1000.0;
 /// Labels of one series: names and values.
 pub(super) type Labels<'a> = [(&'a str, &'a str)];
 
+/// The labels of a series, and the histograms that it adds up.
+pub(super) type HistogramSeries<'a> = (Vec<(&'a str, &'a str)>, Vec<&'a Histogram>);
+
 /// The page in the making.
 #[derive(Debug, Default)]
 pub(super) struct Page {
@@ -54,7 +57,7 @@ impl Page {
         (name, count_name): (&'static str, &'static str),
         help: &str,
         unit: f64,
-        series: &[(Vec<(&'h str, &'h str)>, Vec<&'h Histogram>)],
+        series: &[HistogramSeries<'h>],
     ) {
         let mut family = self.gauge(name, help);
         for (labels, parts) in series {
