@@ -2,6 +2,7 @@
 
 mod cluster;
 mod failover;
+mod garbage;
 mod leadership;
 mod orders;
 mod topics;

@@ -229,6 +229,8 @@ impl DataHandler {
             }
             (Self::Reassignment, Created) => Some(Work::ZkPartitionReassignment),
             (Self::PreferredReplicaElection, Created) => Some(Work::ZkPreferredReplicaElection),
+            // Only to be told of the next one: what is unreadable is left to whoever wrote it.
+            (Self::Reassignment, Deleted) => Some(Work::ZkPartitionReassignment),
             (_, Created | DataChanged | Deleted | ChildrenChanged) => None,
         }
     }

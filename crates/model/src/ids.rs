@@ -83,10 +83,10 @@ impl LeaderEpoch {
     /// The epoch of a new partition's first leader.
     pub const INITIAL: Self = Self(0);
 
-    /// The next leadership.
+    /// The next leadership. Wraps as Java's does: a state znode may hold any number.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.wrapping_add(1))
     }
 }
 

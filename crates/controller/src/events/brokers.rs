@@ -14,7 +14,10 @@ use crate::work::DataHandler;
 
 impl Core {
     pub(super) async fn process_broker_change(&mut self) -> Result<(), Failure> {
-        let current = self.exchange.brokers().await?;
+        let current = self
+            .exchange
+            .brokers(|id| self.context.registered_broker(id))
+            .await?;
         let known = self.context.registered_ids();
         let current_ids: BTreeSet<BrokerId> = current.iter().map(|broker| broker.id).collect();
         let dead: BTreeSet<BrokerId> = known.difference(&current_ids).copied().collect();

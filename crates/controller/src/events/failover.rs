@@ -110,7 +110,7 @@ impl Core {
     }
 
     async fn load_context(&mut self) -> Result<(), Failure> {
-        let brokers = self.exchange.brokers().await?;
+        let brokers = self.exchange.brokers(|_| None).await?;
         let brokers = self.compatible_brokers(brokers);
         self.context.set_brokers(brokers);
         self.context.all_topics = self.exchange.topics().await?;

@@ -44,6 +44,10 @@ impl Core {
             .exchange
             .topic_assignments(&BTreeSet::from([topic.clone()]))
             .await?;
+        if self.context.topic_id(topic).is_none() {
+            // The znode was unreadable when the topic appeared.
+            self.process_topic_ids(&mut found).await?;
+        }
         let Some(found) = found.remove(topic) else {
             return Ok(());
         };

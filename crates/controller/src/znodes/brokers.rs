@@ -12,8 +12,12 @@ use crate::exchange::Exchange;
 use crate::failure::Failure;
 
 impl Exchange {
-    /// All registered brokers, ascending.
-    pub(crate) async fn brokers(&self) -> Result<Vec<RegisteredBroker>, Failure> {
+    /// All registered brokers, ascending. A registration that is unreadable counts as what was
+    /// known of it before, by `known`, if it is still the same one; else it is ignored.
+    pub(crate) async fn brokers<'a>(
+        &self,
+        known: impl Fn(BrokerId) -> Option<&'a RegisteredBroker>,
+    ) -> Result<Vec<RegisteredBroker>, Failure> {
         let names = self.children(paths::BROKER_IDS).await?;
         let mut ids: Vec<_> = names
             .iter()
@@ -27,7 +31,9 @@ impl Exchange {
         let mut brokers = Vec::new();
         for (id, outcome) in ids.into_iter().zip(self.batch(reads).await) {
             if let Some((data, stat)) = data_or_none(outcome)? {
-                brokers.extend(data.and_then(|data| decode(id, &data, &stat)));
+                let found = data.and_then(|data| decode(id, &data, &stat));
+                let before = || known(id).filter(|known| known.epoch.0 == stat.czxid);
+                brokers.extend(found.or_else(|| before().cloned()));
             }
         }
         Ok(brokers)
@@ -115,7 +121,7 @@ fn decode(id: BrokerId, data: &[u8], stat: &Stat) -> Option<RegisteredBroker> {
             features: registration.features,
         }),
         Err(error) => {
-            tracing::warn!(broker = %id, %error, "broker registration is unreadable, ignored");
+            tracing::warn!(broker = %id, %error, "broker registration is unreadable");
             None
         }
     }

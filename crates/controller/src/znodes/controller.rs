@@ -1,7 +1,7 @@
 //! `/controller`, `/controller_epoch`, `/feature` and `/latest_producer_id_block`.
 
 use ottla_coordination::payloads::{
-    Controller, Feature, ProducerIdBlock, decode_controller_epoch, encode_controller_epoch,
+    Controller, DecodeError, Feature, ProducerIdBlock, decode_controller_epoch, encode_controller_epoch,
 };
 use ottla_coordination::{
     ANY_VERSION, CreateMode, Error, Op, OpResult, Reply, Request, multi_error, paths,
@@ -22,9 +22,15 @@ impl Exchange {
         let Some((data, _)) = data_or_none(outcome)? else {
             return Ok(BrokerId::NONE);
         };
-        let controller = Controller::decode(&data.unwrap_or_default())
-            .map_err(|error| Failure::Malformed(format!("{}: {error}", paths::CONTROLLER)))?;
-        Ok(controller.broker_id)
+        match Controller::decode(&data.unwrap_or_default()) {
+            Ok(controller) => Ok(controller.broker_id),
+            // As in Kafka: nobody, and whoever was it is it no longer.
+            Err(DecodeError::NotJson(_)) => Ok(BrokerId::NONE),
+            Err(error) => Err(Failure::Malformed(format!(
+                "{}: {error}",
+                paths::CONTROLLER
+            ))),
+        }
     }
 
     async fn controller_epoch(&self) -> Result<Option<(ControllerEpoch, i32)>, Failure> {
@@ -49,7 +55,10 @@ impl Exchange {
             Some(found) => found,
             None => self.create_controller_epoch(config).await?,
         };
-        let next = ControllerEpoch(epoch.0 + 1);
+        let next = epoch.0.checked_add(1).map(ControllerEpoch);
+        let next = next.ok_or_else(|| {
+            Failure::Malformed(format!("{}: {epoch} is the last", paths::CONTROLLER_EPOCH))
+        })?;
         let create = Op::Create {
             path: paths::CONTROLLER.to_owned(),
             data: Some(Controller::of(config.broker_id(), self.now().wall).encode()),
