@@ -82,7 +82,7 @@ impl ToController {
         controller: Arc<ControllerHandle>,
         metadata_cache: Arc<MetadataCache>,
     ) -> Arc<Self> {
-        let timeout = u64::try_from(config.request_timeout_ms).unwrap_or(0);
+        let millis = |value: i64| Duration::from_millis(u64::try_from(value).unwrap_or(0));
         let listener = config.control_plane_listener_name();
         Arc::new(Self {
             own_id,
@@ -92,7 +92,8 @@ impl ToController {
                 .unwrap_or(config.inter_broker_listener_name())
                 .to_owned(),
             config: ConnectionConfig {
-                request_timeout: Duration::from_millis(timeout),
+                connect_timeout: millis(config.socket_connection_setup_timeout_ms),
+                request_timeout: millis(config.controller_socket_timeout_ms.into()),
                 ..ConnectionConfig::new(own_id.to_string())
             },
             remote: Mutex::default(),
