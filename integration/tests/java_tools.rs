@@ -22,9 +22,8 @@ const FEATURES: &str = "org.apache.kafka.tools.FeatureCommand";
 const E2E_LATENCY: &str = "org.apache.kafka.tools.EndToEndLatency";
 const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsCommand";
 
-/// What Kafka serves and this broker does not yet: moving replicas between directories, and
-/// SCRAM credentials.
-const NOT_YET_SERVED: [i16; 3] = [34, 50, 51];
+/// What Kafka serves and this broker does not yet: moving replicas between directories.
+const NOT_YET_SERVED: [i16; 1] = [34];
 
 /// The lines of broker-api-versions that are left out of the comparison.
 fn not_yet_served() -> Vec<String> {

@@ -145,6 +145,10 @@ serve! { broker, context;
         handlers::describe_client_quotas::handle(broker, request).await;
     AlterClientQuotasRequest, request =>
         handlers::alter_client_quotas::handle(broker, request).await;
+    DescribeUserScramCredentialsRequest, request =>
+        handlers::describe_user_scram_credentials::handle(broker, request).await;
+    AlterUserScramCredentialsRequest, request =>
+        handlers::alter_user_scram_credentials::handle(broker, request).await;
     SaslHandshakeRequest, request => handlers::fixed::sasl_handshake();
     SaslAuthenticateRequest, request => handlers::fixed::sasl_authenticate();
     DescribeAclsRequest, request => handlers::fixed::describe_acls();

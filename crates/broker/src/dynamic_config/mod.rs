@@ -5,13 +5,15 @@
 //! ([`follow`]). So a change that this broker makes ([`alter`]) takes effect here the same way as
 //! everywhere else.
 //!
-//! Read in this order: this file, [`follow`], [`operations`], [`alter`], [`quotas`], [`loggers`].
+//! Read in this order: this file, [`follow`], [`operations`], [`alter`], [`quotas`], [`scram`],
+//! [`loggers`].
 
 mod alter;
 mod follow;
 mod loggers;
 mod operations;
 mod quotas;
+mod scram;
 #[cfg(test)]
 mod tests;
 
@@ -33,6 +35,7 @@ pub(crate) use alter::Wanted;
 pub use loggers::{LEVELS, Loggers, ROOT, Reload};
 pub(crate) use operations::{Operation, OperationKind};
 pub(crate) use quotas::{Component, Match, QuotaEntity, QuotaOperation};
+pub(crate) use scram::{ScramAlteration, ScramInfo, ScramMechanism, ScramSecret};
 
 /// What an administrator is told when a change or a question fails.
 #[derive(Clone, PartialEq, Eq, Debug)]

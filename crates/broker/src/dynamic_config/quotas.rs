@@ -144,7 +144,7 @@ impl DynamicConfig {
     }
 
     /// Quotas that have become empty leave no znodes behind (`AdminZkClient.tryCleanQuotaNodes`).
-    async fn write_quotas(
+    pub(super) async fn write_quotas(
         &self,
         entity: &ConfigEntity,
         config: Properties,
@@ -222,7 +222,7 @@ impl DynamicConfig {
         Ok(entities)
     }
 
-    async fn children(&self, path: String) -> Result<Vec<String>, ApiError> {
+    pub(super) async fn children(&self, path: String) -> Result<Vec<String>, ApiError> {
         self.coordination
             .get_children(path.clone(), false)
             .await
@@ -367,7 +367,7 @@ fn quota_text(key: &str, kind: Type, value: f64) -> Result<String, ApiError> {
 }
 
 /// What Kafka checks before it writes; it says nothing about what is wrong.
-fn check_stored(entity: &ConfigEntity, config: &Properties) -> Result<(), ApiError> {
+pub(super) fn check_stored(entity: &ConfigEntity, config: &Properties) -> Result<(), ApiError> {
     for (key, raw) in config {
         let known = quota_keys(entity).iter().find(|(known, _)| known == key);
         let has_credentials = matches!(entity, ConfigEntity::User(EntityName::Named(_)));
