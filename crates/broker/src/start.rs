@@ -220,6 +220,7 @@ impl RunningBroker {
             endpoints,
             rack: config.broker_rack.clone(),
         };
+        let notices = coordination.subscribe(|_| true);
         own.epoch = coordination
             .register_started_broker(
                 id,
@@ -232,6 +233,8 @@ impl RunningBroker {
             configs: Arc::clone(&configs),
             broker: own,
             coordination: Arc::clone(&coordination),
+            notices,
+            session_id: coordination.registered_session(),
             clock,
             receiver: Arc::new(Arc::clone(&replica_manager)),
         });

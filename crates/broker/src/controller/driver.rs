@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ottla_controller::{
@@ -17,9 +16,6 @@ use super::settings::RequestVersions;
 use crate::clock::Clock;
 use crate::coordination::{CoordinationHandle, Notice};
 use crate::metrics::ControllerTimes;
-
-/// Pause between two tries to open a session in place of an expired one.
-const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the task is given.
 pub(super) enum Input {
@@ -37,6 +33,9 @@ pub(super) enum Input {
 pub(super) struct Driver {
     controller: Controller,
     coordination: Arc<CoordinationHandle>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    /// Whether the session has ended and the next one is not open yet.
+    is_expired: bool,
     clock: Clock,
     transport: Transport,
     versions: RequestVersions,
@@ -51,7 +50,11 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         config: ControllerConfig,
-        coordination: Arc<CoordinationHandle>,
+        (coordination, notices, session_id): (
+            Arc<CoordinationHandle>,
+            mpsc::UnboundedReceiver<Notice>,
+            i64,
+        ),
         clock: Clock,
         (transport, versions): (Transport, RequestVersions),
         inputs: mpsc::UnboundedSender<Input>,
@@ -59,8 +62,10 @@ impl Driver {
         seed: u64,
     ) -> Self {
         Self {
-            controller: Controller::new(config, coordination.session_id(), seed),
+            controller: Controller::new(config, session_id, seed),
             coordination,
+            notices,
+            is_expired: false,
             clock,
             transport,
             versions,
@@ -76,7 +81,6 @@ impl Driver {
     /// Until the shutdown. Notices of the session come first, so that a watch is known before the
     /// reply that shows its change.
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Input>) {
-        let mut notices = self.coordination.subscribe(|_| true);
         loop {
             let deadline = self.controller.next_deadline();
             let tick = tokio::time::sleep_until(
@@ -85,7 +89,7 @@ impl Driver {
             );
             tokio::select! {
                 biased;
-                Some(notice) = notices.recv() => self.notice(notice),
+                Some(notice) = self.notices.recv() => self.notice(notice),
                 Some(input) = inbox.recv() => match input {
                     Input::Event(event) => self.handle(event),
                     Input::Ask { request, answer } => self.ask(request, answer),
@@ -116,32 +120,17 @@ impl Driver {
             }
             Notice::Session(change) => {
                 self.handle(Event::Coordination(SessionEventOrReply::Session(change)));
-                if change == SessionEvent::Expired {
-                    self.open_new_session();
+                match change {
+                    SessionEvent::Expired => self.is_expired = true,
+                    SessionEvent::Connected if std::mem::take(&mut self.is_expired) => {
+                        // The controller registers the broker again.
+                        let session_id = self.coordination.session_id();
+                        self.handle(Event::SessionEstablished { session_id });
+                    }
+                    SessionEvent::Connected | SessionEvent::Disconnected => {}
                 }
             }
         }
-    }
-
-    /// Until it succeeds; the controller then registers the broker again.
-    fn open_new_session(&self) {
-        let coordination = Arc::clone(&self.coordination);
-        let inputs = self.inputs.clone();
-        tokio::spawn(async move {
-            while !inputs.is_closed() {
-                match coordination.reconnect().await {
-                    Ok(()) => {
-                        let session_id = coordination.session_id();
-                        let event = Event::SessionEstablished { session_id };
-                        // The driver may have ended meanwhile.
-                        _ = inputs.send(Input::Event(event));
-                        return;
-                    }
-                    Err(error) => tracing::warn!(%error, "cannot open a new session, trying again"),
-                }
-                tokio::time::sleep(RECONNECT_PAUSE).await;
-            }
-        });
     }
 
     fn handle(&mut self, event: Event) {

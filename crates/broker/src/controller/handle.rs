@@ -14,7 +14,7 @@ use super::settings::{RequestVersions, controller_config};
 use super::topic_admin::auto_create::TopicsInCreation;
 use crate::clock::{Clock, random_u64};
 use crate::configs::Configs;
-use crate::coordination::CoordinationHandle;
+use crate::coordination::{CoordinationHandle, Notice};
 use crate::metrics::ControllerTimes;
 
 /// What a controller needs to run.
@@ -23,8 +23,13 @@ pub struct Start {
     pub configs: Arc<Configs>,
     /// This broker as it is registered already, with its epoch and all advertised endpoints.
     pub broker: LiveBroker,
-    /// The session in which it is registered.
+    /// The coordination service.
     pub coordination: Arc<CoordinationHandle>,
+    /// All that was heard of it since before the registration: a session that ends between the two
+    /// is not missed.
+    pub notices: mpsc::UnboundedReceiver<Notice>,
+    /// The session in which the broker is registered.
+    pub session_id: i64,
     /// Time.
     pub clock: Clock,
     /// Takes what the controller tells its own broker.
@@ -47,6 +52,8 @@ impl ControllerHandle {
             configs,
             broker,
             coordination,
+            notices,
+            session_id,
             clock,
             receiver,
         } = start;
@@ -61,7 +68,7 @@ impl ControllerHandle {
         let times = Arc::new(ControllerTimes::default());
         let driver = Driver::new(
             controller_config(&config, broker),
-            coordination,
+            (coordination, notices, session_id),
             clock,
             (transport, versions),
             inputs.clone(),

@@ -85,6 +85,11 @@ struct Node {
 
 impl Node {
     async fn start() -> Self {
+        Self::start_after(|_, _| {}).await
+    }
+
+    /// `meanwhile` is called between the registration and the start of the controller.
+    async fn start_after(meanwhile: impl FnOnce(&MemoryService, i64)) -> Self {
         let service = MemoryService::new(Box::new(|| Timestamp(1)));
         let opener: Opener = {
             let service = service.clone();
@@ -107,6 +112,7 @@ impl Node {
             features: Default::default(),
         };
         let id = BrokerId(0);
+        let notices = coordination.subscribe(|_| true);
         let broker_epoch = coordination
             .register_broker(id, &registration)
             .await
@@ -123,6 +129,7 @@ impl Node {
         let configs = Arc::new(Configs::new(config).unwrap());
         let metadata_cache = Arc::new(MetadataCache::default());
         let epoch = Arc::new(AtomicI64::new(broker_epoch.0));
+        meanwhile(&service, coordination.registered_session());
         let controller = ControllerHandle::start(Start {
             configs: Arc::clone(&configs),
             broker: LiveBroker {
@@ -131,7 +138,9 @@ impl Node {
                 endpoints: vec![endpoint],
                 rack: None,
             },
+            session_id: coordination.registered_session(),
             coordination: Arc::clone(&coordination),
+            notices,
             clock: Clock::start(),
             receiver: Arc::new(Believer {
                 metadata_cache: Arc::clone(&metadata_cache),
@@ -375,6 +384,17 @@ async fn an_expired_session_is_replaced_and_the_controllership_regained() {
         node.controller.ask(ids).await,
         Answer::AllocateProducerIds(Ok((ProducerId(0), 1000)))
     );
+}
+
+#[tokio::test]
+async fn a_session_that_ends_before_the_controller_starts_is_replaced_too() {
+    let node = Node::start_after(MemoryService::expire).await;
+    let registered = node
+        .coordination
+        .get_data(paths::broker(BrokerId(0)), false);
+    let (_, stat) = registered.await.unwrap();
+    assert_eq!(stat.ephemeral_owner, node.coordination.session_id());
+    assert_eq!(node.epoch.load(Ordering::SeqCst), stat.czxid);
 }
 
 #[tokio::test]

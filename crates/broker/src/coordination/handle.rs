@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ottla_coordination::{
     Coordination, Error, Event, EventSink, OpenError, Reply, Request, RequestId, SessionEvent,
@@ -34,6 +34,9 @@ pub enum Notice {
 type OnReply = Box<dyn FnOnce(Result<Reply, Error>) + Send>;
 type Filter = Box<dyn Fn(&WatchEvent) -> bool + Send>;
 
+/// Pause between two tries to open a session in place of an expired one.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
 /// The broker's session; see the module's text.
 pub struct CoordinationHandle {
     opener: Opener,
@@ -43,6 +46,7 @@ pub struct CoordinationHandle {
     zookeeper_set_acl: bool,
     /// The session of the last successful registration, −1 before it (`ZOOKEEPER-2985`).
     pub(super) registered_session: AtomicI64,
+    closed: AtomicBool,
 }
 
 #[derive(Default)]
@@ -76,24 +80,31 @@ struct Subscriber {
 }
 
 impl CoordinationHandle {
-    /// Opens the first session. `zookeeper_set_acl`: whether new znodes are protected.
+    /// Opens the first session, and from then on another one whenever one has expired, until it
+    /// is closed (`ZooKeeperClient.reinitialize`). `zookeeper_set_acl`: whether new znodes are
+    /// protected. Must be called within a tokio runtime.
     pub async fn connect(opener: Opener, zookeeper_set_acl: bool) -> Result<Arc<Self>, OpenError> {
         let router = Arc::new(Router::default());
         let (session, gate) = open(Arc::clone(&opener), &router).await?;
-        gate.release();
-        Ok(Arc::new(Self {
+        let handle = Arc::new(Self {
             opener,
             router,
             session: Mutex::new(session),
             next_id: AtomicU64::new(0),
             zookeeper_set_acl,
             registered_session: AtomicI64::new(-1),
-        }))
+            closed: AtomicBool::new(false),
+        });
+        // Subscribed before the first event can come.
+        let notices = handle.subscribe(|_| false);
+        tokio::spawn(keep_open(Arc::downgrade(&handle), notices));
+        gate.release();
+        Ok(handle)
     }
 
     /// Opens a new session in place of one that has expired. Subscribers hear
-    /// [`SessionEvent::Connected`]. The caller tries again after a second when it fails.
-    pub async fn reconnect(&self) -> Result<(), OpenError> {
+    /// [`SessionEvent::Connected`].
+    async fn reopen(&self) -> Result<(), OpenError> {
         let (session, gate) = open(Arc::clone(&self.opener), &self.router).await?;
         let old = std::mem::replace(&mut *self.session.lock(), session);
         gate.release();
@@ -178,6 +189,7 @@ impl CoordinationHandle {
 
     /// Ends the session: its ephemeral znodes go at once.
     pub async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
         let session = Arc::clone(&self.session.lock());
         close(session).await;
     }
@@ -269,6 +281,36 @@ async fn open(
     let opened = tokio::task::spawn_blocking(move || opener(sink)).await;
     let session = opened.unwrap_or(Err(OpenError::Closed))?;
     Ok((session, gate))
+}
+
+/// Opens the next session after each expiry, as long as somebody holds the handle.
+async fn keep_open(handle: Weak<CoordinationHandle>, mut notices: mpsc::UnboundedReceiver<Notice>) {
+    while let Some(notice) = notices.recv().await {
+        if notice != Notice::Session(SessionEvent::Expired) {
+            continue;
+        }
+        loop {
+            let Some(handle) = handle.upgrade() else {
+                return;
+            };
+            if handle.closed.load(Ordering::Acquire) {
+                return;
+            }
+            match handle.reopen().await {
+                Ok(()) => {
+                    tracing::info!("the session had expired; a new one is open");
+                    // It was closed while the new session opened: nobody else would close that.
+                    if handle.closed.load(Ordering::Acquire) {
+                        handle.close().await;
+                    }
+                    break;
+                }
+                Err(error) => tracing::warn!(%error, "cannot open a new session, trying again"),
+            }
+            drop(handle);
+            tokio::time::sleep(REOPEN_PAUSE).await;
+        }
+    }
 }
 
 /// Closing waits for the provider.

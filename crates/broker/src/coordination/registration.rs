@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ottla_coordination::payloads::BrokerRegistration;
-use ottla_coordination::{ANY_VERSION, CreateMode, Error, Op, OpResult, paths};
+use ottla_coordination::{ANY_VERSION, CreateMode, Error, Op, OpResult, SessionEvent, paths};
 use ottla_model::{BrokerEpoch, BrokerId};
 use tokio::time::Instant;
 
 use super::startup::StartupError;
-use super::{CoordinationHandle, MultiError};
+use super::{CoordinationHandle, MultiError, Notice};
 
 /// ZooKeeper ends sessions at its ticks only, by default every two seconds: a session lives up to
 /// that much longer than its timeout.
@@ -36,16 +36,25 @@ impl CoordinationHandle {
         let path = paths::broker(id);
         let watched = path.clone();
         let mut notices = self.subscribe(move |event| event.path == watched);
-        let deadline = Instant::now() + wait;
+        let mut deadline = Instant::now() + wait;
         let mut told = false;
         loop {
             match self.register_broker(id, registration).await {
                 Err(StartupError::BrokerIdTaken(_)) => {}
+                // The start took longer than the session; the next one is being opened.
+                Err(StartupError::Coordination(Error::SessionExpired)) => {
+                    match notices.recv().await {
+                        Some(_) => continue,
+                        None => return Err(Error::SessionExpired.into()),
+                    }
+                }
                 outcome => return outcome,
             }
             // The read arms the watch that ends the wait.
-            let Some((data, _)) = self.find_data(path.as_str(), true).await? else {
-                continue;
+            let data = match self.find_data(path.as_str(), true).await {
+                Ok(Some((data, _))) => data,
+                Ok(None) | Err(Error::SessionExpired) => continue,
+                Err(error) => return Err(error.into()),
             };
             let found = BrokerRegistration::decode(data.as_deref().unwrap_or_default());
             if found.map_or(true, |found| found.endpoints != registration.endpoints) {
@@ -61,9 +70,13 @@ impl CoordinationHandle {
                 told = true;
             }
             // Whatever is heard, the next round looks again.
-            let heard = tokio::time::timeout_at(deadline, notices.recv()).await;
-            if !matches!(heard, Ok(Some(_))) {
-                return Err(StartupError::BrokerIdTaken(id));
+            match tokio::time::timeout_at(deadline, notices.recv()).await {
+                // A server that takes over gives every session its full time again.
+                Ok(Some(Notice::Session(SessionEvent::Connected))) => {
+                    deadline = Instant::now() + wait;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return Err(StartupError::BrokerIdTaken(id)),
             }
         }
     }
@@ -111,6 +124,11 @@ impl CoordinationHandle {
         }
     }
 
+    /// The session of the last successful registration, −1 before it.
+    pub fn registered_session(&self) -> i64 {
+        self.registered_session.load(Ordering::Acquire)
+    }
+
     /// Replaces what the registration says, after a dynamic change of listeners. The epoch stays.
     pub async fn update_registration(
         &self,
@@ -136,7 +154,7 @@ impl CoordinationHandle {
         if stat.ephemeral_owner == session_id {
             return Ok(Some(BrokerEpoch(stat.czxid)));
         }
-        if stat.ephemeral_owner != self.registered_session.load(Ordering::Acquire) {
+        if stat.ephemeral_owner != self.registered_session() {
             return Err(StartupError::BrokerIdTaken(id));
         }
         match self.delete(path, ANY_VERSION).await {
