@@ -1,5 +1,6 @@
 //! What a broker does first with its session (`KafkaServer.initZkClient` and after).
 
+use bytes::Bytes;
 use ottla_coordination::payloads::{BrokerRegistration, ClusterId, DecodeError};
 use ottla_coordination::{ANY_VERSION, CreateMode, Error, paths};
 use ottla_model::{BrokerEpoch, BrokerId, Endpoint, LiveBroker};
@@ -36,15 +37,11 @@ pub enum StartupError {
 }
 
 impl CoordinationHandle {
-    /// Creates the top-level paths that are missing, in Kafka's order.
-    ///
-    /// `/latest_producer_id_block` is left to the first block: not every provider can create a
-    /// znode with null data, and Java brokers cannot parse empty data there.
+    /// Creates the top-level paths that are missing, in Kafka's order, with null data: Java brokers
+    /// could not parse empty data in `/latest_producer_id_block`.
     pub async fn create_top_level_paths(&self) -> Result<(), Error> {
         for path in paths::PERSISTENT_PATHS {
-            if path != paths::LATEST_PRODUCER_ID_BLOCK {
-                self.make_sure_exists(path).await?;
-            }
+            self.make_sure_exists(path).await?;
         }
         Ok(())
     }
@@ -73,8 +70,10 @@ impl CoordinationHandle {
     /// asked for is the version of `/brokers/seqid`.
     pub async fn generate_broker_id(&self, reserved_broker_max_id: i32) -> Result<BrokerId, Error> {
         loop {
+            // Empty and not null, as a Java broker writes here.
+            let empty = Some(Bytes::new());
             match self
-                .set_data(paths::BROKER_SEQUENCE_ID, None, ANY_VERSION)
+                .set_data(paths::BROKER_SEQUENCE_ID, empty, ANY_VERSION)
                 .await
             {
                 Ok(stat) => {
