@@ -122,6 +122,9 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
             return respond(broker, context, mark, response);
         }
     };
+    if request.replica_id >= 0 {
+        count_throttled(broker, &entries, &all, &keep);
+    }
     let mut answer = Answer::new(broker, context, request.replica_id >= 0);
     for ((partition, result), _) in asked.iter().zip(all).zip(keep).filter(|(_, keep)| *keep) {
         answer.push(partition, result).await;
@@ -154,6 +157,16 @@ fn count_bytes(broker: &Broker, is_follower: bool, entries: &[FetchEntry], read:
         if let (Ok(hosted), size @ 1..) = (&entry.hosted, result.size()) {
             let counts = broker.replica_manager.counts();
             counts.bytes_out(&hosted.topic_counts, is_follower, size);
+        }
+    }
+}
+
+/// What is sent to followers counts against the leader's limit, in sync or not.
+fn count_throttled(broker: &Broker, entries: &[FetchEntry], read: &[ReadResult], keep: &[bool]) {
+    for ((entry, result), keep) in entries.iter().zip(read).zip(keep) {
+        if let (Ok(hosted), true, size @ 1..) = (&entry.hosted, *keep, result.size()) {
+            let partition = hosted.topic_partition();
+            broker.replica_manager.sent_to_follower(partition, size);
         }
     }
 }

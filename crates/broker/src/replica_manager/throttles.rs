@@ -2,7 +2,7 @@
 //! (`TopicConfigHandler`, `BrokerConfigHandler`).
 
 use ottla_config::TopicConfig;
-use ottla_model::TopicName;
+use ottla_model::{TopicName, TopicPartition};
 use ottla_replication::quota::ThrottledReplicas;
 
 use super::ReplicaManager;
@@ -29,6 +29,16 @@ impl ReplicaManager {
                 .follower_quota()
                 .lock()
                 .set_throttled(topic.clone(), followers);
+        }
+    }
+
+    /// Counts what is sent to a follower, if the partition is throttled here. Kafka counts the few
+    /// bytes around the records as well.
+    pub(crate) fn sent_to_follower(&self, partition: &TopicPartition, bytes: usize) {
+        let mut quota = self.leader_quota.lock();
+        if quota.is_throttled(partition) {
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+            quota.record(bytes, self.clock.now());
         }
     }
 
