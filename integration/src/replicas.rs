@@ -24,8 +24,12 @@ struct Replica {
 
 /// Waits until all replicas of every partition hold the same bytes and the same leader epochs;
 /// gives how many partitions and bytes there are. Segments may be cut at other places: they are
-/// compared as one sequence.
-pub fn wait_until_equal(cluster: &mut Cluster) -> anyhow::Result<(usize, usize)> {
+/// compared as one sequence. Each replica of a compacted topic is cleaned in its own time, so that
+/// the caller names those not to compare.
+pub fn wait_until_equal(
+    cluster: &mut Cluster,
+    compacted: &[&str],
+) -> anyhow::Result<(usize, usize)> {
     let directories: Vec<(u32, PathBuf)> = cluster
         .ids()
         .map(|id| (id, cluster.broker(id).log_directory()))
@@ -33,6 +37,7 @@ pub fn wait_until_equal(cluster: &mut Cluster) -> anyhow::Result<(usize, usize)>
     let mut last = Replicas::new();
     let equal = wait_for("equal replicas", DEADLINE, || {
         last = read_all(&directories).ok()?;
+        last.retain(|name, _| !compacted.iter().any(|topic| is_of(name, topic)));
         let mut different = last.values().filter(|replicas| !are_equal(replicas));
         different.next().is_none().then_some(())
     });
@@ -52,13 +57,15 @@ pub fn wait_until_equal(cluster: &mut Cluster) -> anyhow::Result<(usize, usize)>
 /// deletion included.
 pub fn directories_of(log_directory: &Path, topic: &str) -> anyhow::Result<Vec<String>> {
     let mut names = names(log_directory)?;
-    names.retain(|name| {
-        name.strip_prefix(topic).is_some_and(|rest| {
-            rest.starts_with(['-', '.'])
-                && rest[1..].starts_with(|first: char| first.is_ascii_digit())
-        })
-    });
+    names.retain(|name| is_of(name, topic));
     Ok(names)
+}
+
+/// Whether a directory is of a partition of this topic, deleted or not.
+fn is_of(name: &str, topic: &str) -> bool {
+    let rest = name.strip_prefix(topic);
+    let separated = rest.and_then(|rest| rest.strip_prefix(['-', '.']));
+    separated.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_hexdigit()))
 }
 
 fn are_equal(replicas: &BTreeMap<u32, Replica>) -> bool {

@@ -1,8 +1,10 @@
 //! Apache Kafka and this broker in one cluster: each follows the other, leads the other, and is
 //! controller over the other; nothing that was acknowledged is lost, and replicas are equal.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use ottla_integration::replicas::{directories_of, wait_until_equal};
 use ottla_integration::wait::wait_for;
 use ottla_integration::{Cluster, Load, Operator, Program, Zookeeper};
@@ -23,6 +25,12 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "4"),
 ];
 
+/// Below 2.7-IV2, 2.8 and 3.0: no AlterPartition, no topic ids, no AllocateProducerIds.
+const OLD_PROTOCOL: (&str, &str) = ("inter.broker.protocol.version", "2.6");
+
+/// Each test has three virtual machines already.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 struct Mixed {
     cluster: Cluster,
     operator: Operator,
@@ -31,42 +39,97 @@ struct Mixed {
 
 #[test]
 fn a_java_broker_leads_follows_commands_and_obeys() {
-    let programs = [Program::Ottla, Program::Ottla, Program::Java];
-    let zookeeper = Zookeeper::start().expect("a ZooKeeper");
-    let cluster = Cluster::start_on(zookeeper, &programs, PROPERTIES).expect("a cluster");
-    let operator = Operator::new(&cluster.bootstrap()).expect("tools");
-    let started = Instant::now();
-    let mut mixed = Mixed {
-        cluster,
-        operator,
-        started,
-    };
-    mixed
-        .show()
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", mixed.cluster.logs()));
+    Mixed::run(PROPERTIES, Mixed::show);
+}
+
+#[test]
+fn an_old_protocol_between_brokers_is_spoken_both_ways() {
+    Mixed::run(
+        &[PROPERTIES, &[OLD_PROTOCOL]].concat(),
+        Mixed::show_old_protocol,
+    );
 }
 
 impl Mixed {
+    fn run(properties: &[(&str, &str)], show: fn(&mut Self) -> anyhow::Result<()>) {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let programs = [Program::Ottla, Program::Ottla, Program::Java];
+        let zookeeper = Zookeeper::start().expect("a ZooKeeper");
+        let cluster = Cluster::start_on(zookeeper, &programs, properties).expect("a cluster");
+        let operator = Operator::new(&cluster.bootstrap()).expect("tools");
+        let started = Instant::now();
+        let mut mixed = Self {
+            cluster,
+            operator,
+            started,
+        };
+        if let Err(error) = show(&mut mixed) {
+            panic!("{error:#}\n{}", mixed.cluster.logs());
+        }
+    }
+
     fn show(&mut self) -> anyhow::Result<()> {
+        let load = self.start_load()?;
+        self.make_ottla_controller()?;
+        self.operate("ours", &load)?;
+        self.settings_change("ours")?;
+        let controller = self.cluster.controller()?;
+        self.brokers_stop_in_order(&[JAVA, 3 - controller])?;
+        load.wait_for_progress()?;
+        self.unclean_leaders_are_elected("unclean-ours")?;
+
+        self.make_java_controller()?;
+        self.operate("java", &load)?;
+        self.settings_change("java")?;
+        self.brokers_stop_in_order(&[1])?;
+        load.wait_for_progress()?;
+        self.unclean_leaders_are_elected("unclean-java")?;
+
+        self.make_ottla_controller()?;
+        self.finish(load)
+    }
+
+    fn show_old_protocol(&mut self) -> anyhow::Result<()> {
+        let load = self.start_load()?;
+        self.make_ottla_controller()?;
+        self.operate("ours", &load)?;
+        self.make_java_controller()?;
+        self.operate("java", &load)?;
+        let topic = self.cluster.znodes().get("/brokers/topics/load")?;
+        anyhow::ensure!(
+            topic
+                .as_ref()
+                .is_some_and(|json| !json.contains("topic_id")),
+            "{topic:?}"
+        );
+        self.finish(load)
+    }
+
+    fn start_load(&mut self) -> anyhow::Result<Load> {
         self.operator
             .create_topic("load", "1:2:3,2:3:1,3:1:2", &[])?;
         let load = Load::start(&self.cluster.bootstrap(), "load")?;
         load.wait_for_progress()?;
+        Ok(load)
+    }
 
-        self.make_ottla_controller()?;
-        self.tell("the controller is ours");
-        self.operate("ours", &load)?;
-        self.make_java_controller()?;
-        self.tell("the controller is Java");
-        self.operate("java", &load)?;
-
+    /// Nothing is lost, replicas are equal, and the logs tell of no error.
+    fn finish(&mut self, load: Load) -> anyhow::Result<()> {
         self.wait_until_all_are_in_sync()?;
         load.wait_for_progress()?;
         let records = load.finish()?;
-        let (partitions, bytes) = wait_until_equal(&mut self.cluster)?;
+        let (partitions, bytes) = wait_until_equal(&mut self.cluster, &[])?;
         self.tell(&format!(
             "{records} records; {partitions} partitions of {bytes} bytes are equal"
         ));
+        for id in self.cluster.ids() {
+            let log = self.cluster.broker(id).log();
+            let errors: Vec<&str> = log
+                .lines()
+                .filter(|line| line.contains(" ERROR ") && !is_expected(line))
+                .collect();
+            anyhow::ensure!(errors.is_empty(), "broker {id}: {errors:#?}");
+        }
         for id in self.cluster.ids() {
             self.cluster.broker(id).stop()?;
         }
@@ -80,7 +143,6 @@ impl Mixed {
         self.replicas_move(under)?;
         self.leaders_move()?;
         load.wait_for_progress()?;
-        self.settings_change(under)?;
         anyhow::ensure!(self.cluster.controller()? == controller, "it has moved");
         Ok(())
     }
@@ -220,6 +282,63 @@ impl Mixed {
         Ok(())
     }
 
+    /// Each hands over what it leads, ends well, and comes back.
+    fn brokers_stop_in_order(&mut self, ids: &[u32]) -> anyhow::Result<()> {
+        for id in ids {
+            self.wait_until_all_are_in_sync()?;
+            self.cluster.broker(*id).stop()?;
+            for partition in 0..3 {
+                let state = self.cluster.partition_state("load", partition)?;
+                let (leader, isr) = state.context("no state")?;
+                let handed_over = leader != -1 && leader.unsigned_abs() != *id;
+                anyhow::ensure!(
+                    handed_over && !isr.contains(id),
+                    "{id} is gone, {leader} leads of {isr:?}"
+                );
+            }
+            self.cluster.broker(*id).restart()?;
+        }
+        self.wait_until_all_are_in_sync()?;
+        self.tell("stopped in order");
+        Ok(())
+    }
+
+    /// Of two replicas that are not the controller's the one that had missed records leads after
+    /// an unclean election, and the other follows it.
+    fn unclean_leaders_are_elected(&mut self, topic: &str) -> anyhow::Result<()> {
+        let controller = self.cluster.controller()?;
+        let others: Vec<u32> = self.cluster.ids().filter(|id| *id != controller).collect();
+        let [behind, ahead] = others[..] else {
+            anyhow::bail!("{others:?}");
+        };
+        let assignment = format!("{behind}:{ahead}");
+        let configs = ["min.insync.replicas=1"];
+        self.operator.create_topic(topic, &assignment, &configs)?;
+        self.operator.produce(topic, 100, "-1")?;
+        self.cluster.broker(behind).kill()?;
+        self.cluster.wait_for_isr(topic, 0, &[ahead])?;
+        self.operator.produce(topic, 50, "-1")?;
+        self.cluster.broker(ahead).kill()?;
+        let has_leader = |mixed: &Self, expected: i32| {
+            wait_for("a leader, or none", DEADLINE, || {
+                let (leader, _) = mixed.cluster.partition_state(topic, 0).ok()??;
+                (leader == expected).then_some(())
+            })
+        };
+        has_leader(self, -1)?;
+        self.cluster.broker(behind).restart()?;
+        self.operator.elect("unclean", topic, 0)?;
+        has_leader(self, i32::try_from(behind)?)?;
+        self.operator.produce(topic, 20, "1")?;
+        self.cluster.broker(ahead).restart()?;
+        self.cluster.wait_for_isr(topic, 0, &others)?;
+        self.operator.produce(topic, 10, "-1")?;
+        self.wait_until_all_are_in_sync()?;
+        anyhow::ensure!(self.cluster.controller()? == controller, "it has moved");
+        self.tell("an unclean leader elected");
+        Ok(())
+    }
+
     /// Kills the Java broker if it is controller.
     fn make_ottla_controller(&mut self) -> anyhow::Result<()> {
         if self.cluster.controller()? == JAVA {
@@ -227,7 +346,9 @@ impl Mixed {
             self.cluster.controller_other_than(JAVA)?;
             self.cluster.broker(JAVA).restart()?;
         }
-        self.wait_until_all_are_in_sync()
+        self.wait_until_all_are_in_sync()?;
+        self.tell("the controller is ours");
+        Ok(())
     }
 
     /// Kills both of the others, so that nobody else can be.
@@ -241,7 +362,9 @@ impl Mixed {
         for id in [1, 2] {
             self.cluster.broker(id).restart()?;
         }
-        self.wait_until_all_are_in_sync()
+        self.wait_until_all_are_in_sync()?;
+        self.tell("the controller is Java");
+        Ok(())
     }
 
     fn wait_until_all_are_in_sync(&self) -> anyhow::Result<()> {
@@ -255,4 +378,9 @@ impl Mixed {
     fn tell(&self, what: &str) {
         eprintln!("{:6.1} s: {what}", self.started.elapsed().as_secs_f64());
     }
+}
+
+/// What Kafka calls errors while replicas are killed: a partition has no leader for a while.
+fn is_expected(line: &str) -> bool {
+    line.contains("cannot become follower since the") || line.contains("failed to change state for")
 }
