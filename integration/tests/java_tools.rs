@@ -75,6 +75,7 @@ fn session(release: &Release, bootstrap: &str) -> anyhow::Result<()> {
     let name = |suffix: &str| format!("{}-{suffix}", release.jars.replace('.', "-"));
     topics(&mut t, &name("topic"))?;
     configs(&mut t, &name("topic"))?;
+    credentials(&mut t, &name("user"))?;
     records(&mut t, release, &name("records"))?;
     groups(&mut t, &name("records"), &name("group"))?;
     offsets_and_logs(&mut t, &name("records"))?;
@@ -223,6 +224,71 @@ fn dynamic(t: &mut Transcript, entity: &[&str], key: &str, value: &str) -> anyho
             |out| out.contains(if has { &shown } else { key }) == has,
         )?;
     }
+    Ok(())
+}
+
+/// SCRAM credentials of users, beside a quota.
+fn credentials(t: &mut Transcript, user: &str) -> anyhow::Result<()> {
+    const BOTH: &str = "SCRAM-SHA-256=[iterations=8192,password=x],SCRAM-SHA-512=[password=y]";
+    let mut run = |user: &str, rest: &[&str]| {
+        let b = ["--bootstrap-server", "B", "--entity-type", "users"];
+        let name = ["--entity-name", user];
+        let name = if user.is_empty() { &[][..] } else { &name };
+        t.note(CONFIGS, &[&b, name, rest].concat())
+    };
+    let other = &format!("{user} & co");
+    run(user, &["--describe"])?;
+    run(user, &["--alter", "--add-config", BOTH])?;
+    run(user, &["--describe"])?;
+    run(
+        user,
+        &["--alter", "--add-config", "consumer_byte_rate=1024000"],
+    )?;
+    run(
+        other,
+        &[
+            "--alter",
+            "--add-config",
+            "SCRAM-SHA-512=[iterations=16384,password=z]",
+        ],
+    )?;
+    run("", &["--describe"])?;
+    run(user, &["--alter", "--delete-config", "SCRAM-SHA-512"])?;
+    run(user, &["--alter", "--delete-config", "SCRAM-SHA-512"])?;
+    run(
+        user,
+        &[
+            "--alter",
+            "--add-config",
+            "SCRAM-SHA-256=[iterations=100,password=x]",
+        ],
+    )?;
+    run(
+        user,
+        &[
+            "--alter",
+            "--add-config",
+            "SCRAM-SHA-256=[iterations=20000,password=x]",
+        ],
+    )?;
+    run(
+        user,
+        &[
+            "--alter",
+            "--add-config",
+            "SCRAM-SHA-256=[iterations=4096,password=]",
+        ],
+    )?;
+    run(
+        "",
+        &["--alter", "--add-config", "SCRAM-SHA-256=[password=x]"],
+    )?;
+    run(user, &["--describe"])?;
+    run(user, &["--alter", "--delete-config", "SCRAM-SHA-256"])?;
+    run(user, &["--describe"])?;
+    run(user, &["--alter", "--delete-config", "consumer_byte_rate"])?;
+    run(other, &["--alter", "--delete-config", "SCRAM-SHA-512"])?;
+    run("", &["--describe"])?;
     Ok(())
 }
 

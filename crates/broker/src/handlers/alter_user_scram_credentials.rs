@@ -9,7 +9,6 @@ use kafka_protocol::messages::{
 };
 use ottla_model::ErrorCode;
 
-use super::config_resource::outcome;
 use super::wire;
 use crate::broker::Broker;
 use crate::dynamic_config::{ApiError, ScramAlteration, ScramMechanism, ScramSecret};
@@ -59,11 +58,14 @@ pub(crate) async fn handle(
         users.into_iter().map(refused).collect()
     });
     let results = outcomes.into_iter().map(|(user, altered)| {
-        let (code, message) = outcome(altered);
-        AlterUserScramCredentialsResult::default()
-            .with_user(wire::text(&user))
-            .with_error_code(code)
-            .with_error_message(message.as_deref().map(wire::text))
+        let result = AlterUserScramCredentialsResult::default().with_user(wire::text(&user));
+        match altered {
+            // With the message that Kafka sends then: none of its own, which is not null.
+            Ok(()) => result,
+            Err(error) => result
+                .with_error_code(error.code.code())
+                .with_error_message(error.message.as_deref().map(wire::text)),
+        }
     });
     AlterUserScramCredentialsResponse::default().with_results(results.collect())
 }
