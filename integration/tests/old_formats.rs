@@ -2,6 +2,8 @@
 //! reverse: values, offsets and timestamps are kept, headers and markers are not seen.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
@@ -149,6 +151,98 @@ fn new_consumers_read_what_old_producers_wrote() {
                 record.starts_with(&format!("{offset} CreateTime ")),
                 "{topic}: {record}"
             );
+        }
+    }
+}
+
+/// The body of an answer to Fetch in an old version, from the error code of the only partition on.
+fn fetch(broker: &Broker, version: i16, topic: &str, offset: i64) -> Vec<u8> {
+    let mut frame = Vec::new();
+    for number in [1, version] {
+        frame.extend(number.to_be_bytes());
+    }
+    frame.extend(7i32.to_be_bytes());
+    frame.extend((-1i16).to_be_bytes());
+    for number in [-1i32, 100, 1] {
+        frame.extend(number.to_be_bytes());
+    }
+    if version >= 3 {
+        frame.extend(1_000_000i32.to_be_bytes());
+    }
+    if version >= 4 {
+        frame.push(0);
+    }
+    frame.extend(1i32.to_be_bytes());
+    frame.extend((topic.len() as i16).to_be_bytes());
+    frame.extend(topic.as_bytes());
+    for number in [1i32, 0] {
+        frame.extend(number.to_be_bytes());
+    }
+    frame.extend(offset.to_be_bytes());
+    frame.extend(1_000_000i32.to_be_bytes());
+
+    let mut stream = TcpStream::connect(broker.address()).expect("a connection");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let size = (frame.len() as i32).to_be_bytes();
+    stream
+        .write_all(&[&size[..], &frame].concat())
+        .expect("a request");
+    let mut size = [0; 4];
+    stream.read_exact(&mut size).expect("a size");
+    let mut answer = vec![0; i32::from_be_bytes(size) as usize];
+    stream.read_exact(&mut answer).expect("an answer");
+    let throttle = if version >= 1 { 4 } else { 0 };
+    answer.split_off(4 + throttle + 4 + 2 + topic.len() + 4 + 4)
+}
+
+/// Error code, size of the records, and their first bytes.
+fn outcome(broker: &Broker, version: i16, topic: &str, offset: i64) -> (i16, i32, Vec<u8>) {
+    let answer = fetch(broker, version, topic, offset);
+    let error = i16::from_be_bytes([answer[0], answer[1]]);
+    let records = if version >= 4 { 22 } else { 10 };
+    let size = answer[records..records + 4].try_into().expect("a size");
+    (
+        error,
+        i32::from_be_bytes(size),
+        answer[records + 4..].to_vec(),
+    )
+}
+
+#[test]
+fn what_cannot_be_converted_is_refused() {
+    const NONE: i16 = 0;
+    const UNSUPPORTED_VERSION: i16 = 35;
+    const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
+    const MAGIC: usize = 16;
+    let broker = Broker::start(&[]).expect("a broker");
+    let mut tools = ToolServer::start("kafka-3.9").expect("a JVM");
+    let off = "message.downconversion.enable=false";
+    create(&mut tools, &broker, "off", off);
+    create(&mut tools, &broker, "zstd", "compression.type=zstd");
+    drop(tools);
+    for (topic, codec) in [("off", "none"), ("zstd", "none"), ("sent", "zstd")] {
+        let mut kcat = Command::new("kcat");
+        let address = broker.address();
+        kcat.args(["-b", &address, "-P", "-t", topic, "-z", codec]);
+        command::run(&mut kcat, &b"record\n".repeat(100), DEADLINE).expect("kcat -P");
+    }
+    for version in 0..=4 {
+        let (off, zstd, sent) = match version {
+            4 => (NONE, UNSUPPORTED_COMPRESSION_TYPE, NONE),
+            _ => (
+                UNSUPPORTED_VERSION,
+                UNSUPPORTED_COMPRESSION_TYPE,
+                UNSUPPORTED_COMPRESSION_TYPE,
+            ),
+        };
+        for (topic, expected) in [("off", off), ("zstd", zstd), ("sent", sent)] {
+            let (error, size, records) = outcome(&broker, version, topic, 0);
+            assert_eq!(error, expected, "{topic} in version {version}");
+            if error == NONE {
+                assert_eq!(records[MAGIC], 2);
+            } else {
+                assert_eq!(size, -1, "{topic} in version {version}");
+            }
         }
     }
 }
