@@ -42,7 +42,7 @@ impl Core {
         // What touches nothing but the controllership runs on every broker.
         match work {
             Work::Startup => self.process_startup().await,
-            Work::ControllerChange => self.maybe_resign().await,
+            Work::ControllerChange => self.process_controller_change().await,
             Work::Reelect => self.process_reelect().await,
             Work::RegisterBrokerAndReelect => self.process_register_broker_and_reelect().await,
             Work::Expire => {

@@ -15,6 +15,16 @@ impl Core {
         self.elect().await
     }
 
+    /// `/controller` was created or written. If it is gone again by now, nobody is told of that any
+    /// more, as the watch had fired: Kafka then has no controller until the next change.
+    pub(super) async fn process_controller_change(&mut self) -> Result<(), Failure> {
+        self.maybe_resign().await?;
+        if self.active_controller_id == BrokerId::NONE {
+            self.elect().await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn process_reelect(&mut self) -> Result<(), Failure> {
         self.maybe_resign().await?;
         self.elect().await

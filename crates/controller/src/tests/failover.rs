@@ -50,6 +50,23 @@ fn a_broker_that_finds_a_controller_waits_until_it_is_gone() {
 }
 
 #[test]
+fn a_controller_that_is_gone_before_it_was_noticed_is_replaced() {
+    let mut cluster = Cluster::prepared(&[1]);
+    cluster.create(paths::CONTROLLER, Some(somebody_else(1)));
+    cluster.event(Event::Startup);
+    cluster.settle();
+    let delete = || Request::Delete {
+        path: paths::CONTROLLER.into(),
+        version: -1,
+    };
+    // The next one comes and goes while the news of the first one's end is still on its way.
+    cluster.set(paths::CONTROLLER, somebody_else(2));
+    cluster.write(delete()).unwrap();
+    cluster.settle();
+    assert!(cluster.view().is_active);
+}
+
+#[test]
 fn losing_controller_means_resigning_and_forgetting() {
     let mut cluster = Cluster::started(&[1]);
     cluster.create_topic(&[&[0, 1]]);
