@@ -36,12 +36,30 @@ impl Operator {
 
     /// Runs a tool with `--bootstrap-server` and these arguments; gives what it printed.
     pub fn run(&mut self, class: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        self.run_with_input(class, "", arguments)
+    }
+
+    /// The same, with text on standard input.
+    pub fn run_with_input(
+        &mut self,
+        class: &str,
+        input: &str,
+        arguments: &[&str],
+    ) -> anyhow::Result<String> {
+        self.output(class, input, arguments)?
+            .success()
+            .with_context(|| format!("{class} {arguments:?}"))
+    }
+
+    /// What a tool printed, though it may have failed.
+    pub fn run_to_any_end(&mut self, class: &str, arguments: &[&str]) -> anyhow::Result<String> {
+        Ok(self.output(class, "", arguments)?.out)
+    }
+
+    fn output(&mut self, class: &str, input: &str, arguments: &[&str]) -> anyhow::Result<Output> {
         let bootstrap = self.bootstrap.clone();
         let all = [&["--bootstrap-server", &bootstrap], arguments].concat();
-        self.tools
-            .run(class, &all)
-            .and_then(Output::success)
-            .with_context(|| format!("{class} {arguments:?}"))
+        self.tools.run_with_input(class, input, &all)
     }
 
     /// Creates a topic with the replicas of each partition, for instance `1:2,2:1`.
@@ -165,11 +183,32 @@ impl Operator {
 
     /// Writes so many kilobytes.
     pub fn fill(&mut self, topic: &str, kilobytes: usize) -> anyhow::Result<()> {
-        let count = kilobytes.to_string();
+        self.perform(topic, kilobytes, &["--record-size", "1000"])
+    }
+
+    /// Writes so many small records in transactions of some milliseconds.
+    pub fn fill_in_transactions(
+        &mut self,
+        topic: &str,
+        records: usize,
+        transactional_id: &str,
+    ) -> anyhow::Result<()> {
+        let mut arguments = vec![
+            "--payload-monotonic",
+            "--transactional-id",
+            transactional_id,
+        ];
+        arguments.extend(["--transaction-duration-ms", "20"]);
+        self.perform(topic, records, &arguments)
+    }
+
+    fn perform(&mut self, topic: &str, records: usize, more: &[&str]) -> anyhow::Result<()> {
+        let count = records.to_string();
         let bootstrap = format!("bootstrap.servers={}", self.bootstrap);
         let mut arguments = vec!["--topic", topic, "--num-records", &count];
-        arguments.extend(["--record-size", "1000", "--throughput", "-1"]);
-        arguments.extend(["--producer-props", &bootstrap, "acks=all"]);
+        arguments.extend(more);
+        arguments.extend(["--throughput", "-1", "--producer-props"]);
+        arguments.extend([bootstrap.as_str(), "acks=all"]);
         let output = self.tools.run(PERFORMANCE, &arguments)?;
         output.success().map(drop)
     }
