@@ -42,10 +42,14 @@ pub(crate) fn command_in(place: &Place, command: Command) -> Command {
     inside
 }
 
-/// Nodes on one bridge; all of it is removed when dropped, which must be after their processes.
+/// Nodes on one bridge, the test among them; all of it is removed when dropped, which must be after
+/// the processes there.
 #[derive(Debug)]
 pub struct Network {
+    /// The namespace of the bridge: of its own, so that no firewall rules of the machine apply.
     bridge: String,
+    /// The test's own link to the bridge.
+    link: String,
     nodes: Vec<Place>,
 }
 
@@ -53,40 +57,45 @@ impl Network {
     /// Makes so many nodes, or tells why this machine cannot.
     pub fn new(count: usize) -> anyhow::Result<Self> {
         let process = std::process::id();
-        let bridge = format!("otb{process}");
-        let mut network = Self {
-            bridge: bridge.clone(),
-            nodes: Vec::new(),
-        };
         // Private addresses; the process id keeps tests that run side by side apart.
         let subnet = format!("10.{}.{}", 128 + process / 256 % 64, process % 256);
-        ip(&["link", "add", &bridge, "type", "bridge"])?;
-        ip(&["addr", "add", &format!("{subnet}.254/24"), "dev", &bridge])?;
-        ip(&["link", "set", &bridge, "up"])?;
+        let mut network = Self {
+            bridge: format!("ottla-{process}-bridge"),
+            link: format!("otv{process}"),
+            nodes: Vec::new(),
+        };
+        let bridge = network.bridge.clone();
+        ip(&["netns", "add", &bridge])?;
+        inside(&bridge, &["link", "add", "bridge", "type", "bridge"])?;
+        inside(&bridge, &["link", "set", "bridge", "up"])?;
+        let own = network.link.clone();
+        ip(&[
+            "link", "add", &own, "type", "veth", "peer", "name", "port0", "netns", &bridge,
+        ])?;
+        inside(&bridge, &["link", "set", "port0", "master", "bridge", "up"])?;
+        ip(&["addr", "add", &format!("{subnet}.254/24"), "dev", &own])?;
+        ip(&["link", "set", &own, "up"])?;
         for index in 1..=count {
             let namespace = format!("ottla-{process}-{index}");
             let host = format!("{subnet}.{index}");
-            let link = format!("otv{process}x{index}");
+            let port = format!("port{index}");
             ip(&["netns", "add", &namespace])?;
             network.nodes.push(Place {
                 host: host.clone(),
                 namespace: Some(namespace.clone()),
             });
-            let inside = |arguments: &[&str]| {
-                let all: Vec<&str> = ["-n", &namespace]
-                    .iter()
-                    .chain(arguments)
-                    .copied()
-                    .collect();
-                ip(&all)
-            };
-            ip(&[
-                "link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", &namespace,
-            ])?;
-            ip(&["link", "set", &link, "master", &bridge, "up"])?;
-            inside(&["addr", "add", &format!("{host}/24"), "dev", "eth0"])?;
-            inside(&["link", "set", "eth0", "up"])?;
-            inside(&["link", "set", "lo", "up"])?;
+            inside(
+                &bridge,
+                &[
+                    "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns",
+                    &namespace,
+                ],
+            )?;
+            inside(&bridge, &["link", "set", &port, "master", "bridge", "up"])?;
+            let address = format!("{host}/24");
+            inside(&namespace, &["addr", "add", &address, "dev", "eth0"])?;
+            inside(&namespace, &["link", "set", "eth0", "up"])?;
+            inside(&namespace, &["link", "set", "lo", "up"])?;
         }
         Ok(network)
     }
@@ -117,10 +126,8 @@ impl Network {
     fn neighbour(&self, at: usize, arguments: &[&str]) -> anyhow::Result<()> {
         let place = self.node(at);
         let namespace = place.namespace.as_deref().context("no namespace")?;
-        let mut all = vec!["-n", namespace, "neigh"];
-        all.extend(arguments);
-        all.extend(["dev", "eth0"]);
-        ip(&all)
+        let all = [&["neigh"], arguments, &["dev", "eth0"]].concat();
+        inside(namespace, &all)
     }
 }
 
@@ -132,8 +139,13 @@ impl Drop for Network {
                 let _ = ip(&["netns", "del", namespace]);
             }
         }
-        let _ = ip(&["link", "del", &self.bridge]);
+        let _ = ip(&["link", "del", &self.link]);
+        let _ = ip(&["netns", "del", &self.bridge]);
     }
+}
+
+fn inside(namespace: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    ip(&[&["-n", namespace], arguments].concat())
 }
 
 fn ip(arguments: &[&str]) -> anyhow::Result<()> {
