@@ -1,11 +1,12 @@
-//! Kafka's own kafka-dump-log reads the files of this broker without complaint.
+//! Kafka's own kafka-dump-log reads the files of this broker without complaint, and `ottla log dump`
+//! prints the same of each.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use ottla_integration::{Broker, ToolServer, command};
+use ottla_integration::{Broker, Output, ToolServer, command, tools};
 
 const DUMP: &str = "kafka.tools.DumpLogSegments";
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -38,6 +39,14 @@ fn files(logs: &Path, topic: &str, ending: &str) -> Vec<PathBuf> {
     found
 }
 
+/// What `ottla log dump` prints.
+fn ours(arguments: &[&str]) -> String {
+    let mut ottla = Command::new(tools::ottla());
+    ottla.args(["log", "dump"]).args(arguments);
+    let out = command::run(&mut ottla, b"", DEADLINE).expect("ottla log dump");
+    String::from_utf8(out).expect("text")
+}
+
 #[test]
 fn kafka_dump_log_reads_every_file() {
     let mut broker = Broker::start(&[
@@ -60,14 +69,28 @@ fn kafka_dump_log_reads_every_file() {
     let mut group = vec!["-b", &address, "-G", "dumpers", "-c", &count, "-q"];
     group.extend(["-X", "auto.offset.reset=earliest", "dumped"]);
     assert_eq!(kcat(&group, "").lines().count(), 5 * RECORDS);
+    let mut java = ToolServer::start("kafka-3.9").expect("java");
+    let bootstrap = format!("bootstrap.servers={address}");
+    let mut transactions = vec!["--topic", "dumped", "--num-records", "300"];
+    transactions.extend(["--record-size", "50", "--throughput", "-1"]);
+    transactions.extend([
+        "--transactional-id",
+        "dumper",
+        "--transaction-duration-ms",
+        "1000",
+        "--producer-props",
+        &bootstrap,
+    ]);
+    java.run("org.apache.kafka.tools.ProducerPerformance", &transactions)
+        .and_then(Output::success)
+        .expect("transactions");
     broker.stop().expect("a clean stop");
     let logs = broker.log_directory();
 
-    let mut tools = ToolServer::start("kafka-3.9").expect("java");
     let mut dump = |file: &Path, options: &[&str]| {
         let path = file.display().to_string();
         let arguments = [&["--files", path.as_str()], options].concat();
-        let output = tools.run(DUMP, &arguments).expect("a dump");
+        let output = java.run(DUMP, &arguments).expect("a dump");
         let complaints: String = output
             .err
             .lines()
@@ -85,17 +108,22 @@ fn kafka_dump_log_reads_every_file() {
         ] {
             assert!(!text.contains(complaint), "{path} {options:?}:\n{text}");
         }
+        if !tools::is_reference() {
+            assert_eq!(ours(&arguments), text, "{path} {options:?}");
+        }
         text
     };
 
     let segments = files(&logs, "dumped", ".log");
     assert!(segments.len() > 3, "{segments:?}");
-    let mut records = 0;
+    let (mut records, mut markers) = (0, 0);
     for segment in &segments {
         let text = dump(segment, &["--deep-iteration", "--print-data-log"]);
         records += text.matches("| offset: ").count();
+        markers += text.matches("endTxnMarker: COMMIT").count();
     }
-    assert_eq!(records, 5 * RECORDS);
+    assert_eq!(records, 5 * RECORDS + 300 + markers);
+    assert!(markers > 0, "transactions end with markers");
     let mut entries = 0;
     for index in files(&logs, "dumped", ".index") {
         let text = dump(&index, &["--index-sanity-check"]);
@@ -137,4 +165,27 @@ fn kafka_dump_log_reads_every_file() {
         offsets.contains(r#""protocolType":"consumer""#),
         "{offsets}"
     );
+    let mut transactions = String::new();
+    for segment in files(&logs, "__transaction_state", ".log") {
+        transactions += &dump(&segment, &["--transaction-log-decoder"]);
+    }
+    for expected in ["transactionalId=dumper", "state=CompleteCommit"] {
+        assert!(transactions.contains(expected), "{transactions}");
+    }
+    if tools::is_reference() {
+        return;
+    }
+    let verify = || {
+        let mut ottla = Command::new(tools::ottla());
+        ottla.args(["log", "verify"]).arg(&logs);
+        command::run(&mut ottla, b"", DEADLINE)
+    };
+    verify().expect("a sound directory");
+    let damaged = &segments[0];
+    let mut bytes = fs::read(damaged).expect("a segment");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(damaged, bytes).expect("a damaged segment");
+    let error = verify().expect_err("a damaged directory");
+    assert!(format!("{error:#}").contains("exit status: 1"), "{error:#}");
 }

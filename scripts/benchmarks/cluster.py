@@ -181,13 +181,13 @@ def shutdown(cluster, _scale):
 def create(cluster, _scale):
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    admin = AdminClient({"bootstrap.servers": cluster.bootstrap})
+    admin = AdminClient({"bootstrap.servers": cluster.bootstrap, "socket.timeout.ms": 300_000, "log_level": 2})
     topics = [f"many-{i}" for i in range(MANY // MANY_PER_TOPIC)]
     begin = time.monotonic()
     created = admin.create_topics(
         [NewTopic(topic, MANY_PER_TOPIC, BROKERS) for topic in topics],
-        operation_timeout=600,
-        request_timeout=600,
+        operation_timeout=300,
+        request_timeout=300,
     )
     for future in created.values():
         future.result()

@@ -1,10 +1,11 @@
-//! The `ottla` command: the daemon, and later its tools.
+//! The `ottla` command: the daemon and its tools.
 //!
 //! A thin main: read the command line and the configuration, start the broker, wait for a signal,
 //! shut down. Results for people and scripts go to standard output, logs to standard error.
 
 mod configuration;
 mod environment;
+mod log_commands;
 mod logging;
 mod server;
 
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use log_commands::LogCommand;
 
 /// A Kafka broker for clusters that run on ZooKeeper.
 #[derive(Debug, Parser)]
@@ -29,6 +31,9 @@ struct CommandLine {
 enum Command {
     /// Runs a broker until it is interrupted or terminated.
     Server(ServerArguments),
+    /// Looks into log directories without a broker.
+    #[command(subcommand)]
+    Log(LogCommand),
 }
 
 /// What `ottla server` is told.
@@ -48,10 +53,13 @@ struct ServerArguments {
 
 fn main() -> ExitCode {
     let command = CommandLine::parse().command;
-    let Command::Server(arguments) =
-        command.unwrap_or_else(|| Command::Server(ServerArguments::default()));
-    match server::run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+    let command = command.unwrap_or_else(|| Command::Server(ServerArguments::default()));
+    let result = match command {
+        Command::Server(arguments) => server::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Log(command) => log_commands::run(&command),
+    };
+    match result {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("ottla: {error:#}");
             ExitCode::FAILURE

@@ -73,6 +73,19 @@ impl BatchRecords<'_> {
 }
 
 impl BatchRecords<'_> {
+    /// Of each message of a magic 0 or 1 batch, whether its checksum holds, and the stored one;
+    /// nothing for magic 2, whose records have none. Ends before a message that cannot be read.
+    pub fn message_checksums(&self) -> Vec<(bool, u32)> {
+        let messages = self.legacy().into_iter().flatten();
+        messages
+            .map_while(Result::ok)
+            .map(|found| {
+                let message = found.message;
+                (message.ensure_valid().is_ok(), message.stored_crc())
+            })
+            .collect()
+    }
+
     /// Whether all messages of a legacy batch are of the batch's format.
     pub(crate) fn has_matching_magic(&self, batch: &BatchView<'_>) -> bool {
         self.legacy().is_none_or(|mut messages| {
