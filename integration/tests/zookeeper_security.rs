@@ -80,9 +80,7 @@ fn tls<'a>(connect: &'a str, key: &'a Path, trust: &'a Path) -> Vec<(&'a str, St
         ("zookeeper.ssl.client.enable", "true".to_owned()),
         ("zookeeper.clientCnxnSocket", NETTY.to_owned()),
         ("zookeeper.ssl.keystore.location", text(key)),
-        ("zookeeper.ssl.keystore.password", PASSWORD.to_owned()),
         ("zookeeper.ssl.truststore.location", text(trust)),
-        ("zookeeper.ssl.truststore.password", PASSWORD.to_owned()),
     ]
 }
 
@@ -119,6 +117,12 @@ fn a_broker_is_who_it_says_and_owns_what_it_creates() -> anyhow::Result<()> {
     let connect = format!("{}/p12", zookeeper.tls_address());
     let mut properties = tls(&connect, &files.client_p12, &files.trust_p12);
     let suite = "TLS_AES_128_GCM_SHA256".to_owned();
+    for key in [
+        "zookeeper.ssl.keystore.password",
+        "zookeeper.ssl.truststore.password",
+    ] {
+        properties.push((key, PASSWORD.to_owned()));
+    }
     properties.push(("zookeeper.ssl.protocol", "TLSv1.3".to_owned()));
     properties.push(("zookeeper.ssl.cipher.suites", suite));
     let node = Node::start(&properties, "")?;
@@ -140,7 +144,7 @@ fn a_broker_is_who_it_says_and_owns_what_it_creates() -> anyhow::Result<()> {
     assert!(refused.contains("zookeeper.set.acl"), "{refused}");
     let connect = format!("{}/pem/kafka", zookeeper.tls_address());
     let mut properties = tls(&connect, &files.client_pem, &files.other_ca_pem);
-    properties.push(("zookeeper.connection.timeout.ms", "1500".to_owned()));
+    properties.push(("zookeeper.connection.timeout.ms", "5000".to_owned()));
     let refused = Node::refusal(&properties, "")?;
     assert!(refused.to_lowercase().contains("certif"), "{refused}");
     Ok(())

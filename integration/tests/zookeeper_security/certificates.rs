@@ -14,7 +14,7 @@ pub(crate) struct Certificates {
     pub(crate) ca_pem: PathBuf,
     /// Of an authority that has signed nothing.
     pub(crate) other_ca_pem: PathBuf,
-    /// Key and certificate in one file; the key is encrypted.
+    /// Key and certificate in one file.
     pub(crate) client_pem: PathBuf,
     pub(crate) client_p12: PathBuf,
     /// The authority's certificate in a store of keytool's.
@@ -62,7 +62,12 @@ impl Certificates {
                 "-passout", &pass, "-out", &format!("{name}.p12"),
             ])?;
         }
-        let pem = [file("client.key"), file("client.crt")].map(std::fs::read);
+        // ZooKeeper's Java client reads no key that is encrypted as it is usual now.
+        #[rustfmt::skip]
+        openssl(directory, &[
+            "pkey", "-in", "client.key", "-passin", &pass, "-out", "client-plain.key",
+        ])?;
+        let pem = [file("client-plain.key"), file("client.crt")].map(std::fs::read);
         let [key, certificate] = pem;
         std::fs::write(file("client.pem"), [key?, certificate?].concat())?;
         let mut keytool = Command::new("keytool");

@@ -225,3 +225,94 @@ fn encrypted_key(pem: &[u8]) -> Option<&str> {
     let length = text[start..].find(END)? + END.len();
     Some(&text[start..start + length])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys as `openssl pkcs8 -topk8 -v2 aes-256-cbc` and `-v2 des3 -v2prf hmacWithSHA1` write them.
+    const AES: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAhNwwoNQNk0tgICCAAw
+DAYIKoZIhvcNAgkFADAdBglghkgBZQMEASoEECnKYHN12anZs/Mc2mxb49cEgZAD
+Oc4wE6A4kD58bOzKTLVelW7p0KmQFtIICBdUApJKJ+GVB5aibu0iWNPD24OgV8CU
+B6wAIN8oAOkkOj0xSv1xncOKk6bCrkoEYH+ZxeXUxfQDOp1HrDbxwubngsm7O0ya
+jySkE72GGGZRtuOJpa4zkD8Yxf/ruB4cDvdDRu3ApVB7GkhIKHY5LU3Zv/MUNKE=
+-----END ENCRYPTED PRIVATE KEY-----
+";
+    const TRIPLE_DES: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIHVMEAGCSqGSIb3DQEFDTAzMBsGCSqGSIb3DQEFDDAOBAhmnG5NNsLecwICCAAw
+FAYIKoZIhvcNAwcECAx5SS7PeHKBBIGQSjQBJfcq0kXIAHt/DwryH7zeAysMQqUK
+rTYqbAkCgVkpX4zT3/SKIBkMD2t0HG8glwMjAYsTS2EI//h1Zw5rzgq2ehaKaQh3
+Q9r/HX8m6zmwaLEsLk8Zw6TRro7D0DUy1AMlgfFvUyhF2U4KRKsbfzIUy+tqmKdV
+6zWwsEzDeEvIrLxp8oIQ8fYPi2EV51wv
+-----END ENCRYPTED PRIVATE KEY-----
+";
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+MIIBbzCCARWgAwIBAgIUJPFcSfVaQURRfy37UyHDxckf+YkwCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBeDAgFw0yNjExMjEwNjEyMDdaGA8yMTI2MTAyODA2MTIwN1ow
+DDEKMAgGA1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABCD0MOIjKnLG
+dvZNw+nPIH1O2KNprTAM7aFLiLf5jM9PUL3cfFrdull0UxASwW9lMqy+YjC++580
+lmOkxMe1qXOjUzBRMB0GA1UdDgQWBBSwhQpIVRRPv2F5rPZCP9h7kbC3BzAfBgNV
+HSMEGDAWgBSwhQpIVRRPv2F5rPZCP9h7kbC3BzAPBgNVHRMBAf8EBTADAQH/MAoG
+CCqGSM49BAMCA0gAMEUCIHZQvS+nJ0ESd+0TteGUatHbTm5b0eMafKmamXrtlnFq
+AiEAvAbVMLMFKzX56ejb5l+YO+JwZkx9+ipezfeUmfPHAuY=
+-----END CERTIFICATE-----
+";
+
+    fn store(content: &[u8], kind: &str, password: &str) -> (Store, tempfile::NamedTempFile) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        let path = file.path().display().to_string();
+        let password = Some(password.to_owned());
+        (
+            Store::new(&path, Some(kind), "type", password).unwrap(),
+            file,
+        )
+    }
+
+    #[test]
+    fn encrypted_keys_are_read_with_their_password_only() {
+        for key in [AES, TRIPLE_DES] {
+            let content = [key, CERTIFICATE].concat();
+            let (right, _file) = store(content.as_bytes(), "pem", "secret");
+            let identity = right.identity().unwrap();
+            assert_eq!(identity.chain.len(), 1);
+            assert!(matches!(identity.key, PrivateKeyDer::Pkcs8(_)));
+            assert_eq!(right.trusted().unwrap(), identity.chain);
+            let (wrong, _file) = store(content.as_bytes(), "PEM", "wrong");
+            let error = wrong.identity().err().unwrap().to_string();
+            assert!(error.contains("password"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_store_is_told_in_one_line() {
+        let reason = |content: &[u8], kind: &str| {
+            let (store, _file) = store(content, kind, "");
+            let errors = [
+                store.identity().err().unwrap().to_string(),
+                store.trusted().err().unwrap().to_string(),
+            ];
+            assert!(
+                errors.iter().all(|error| !error.contains('\n')),
+                "{errors:?}"
+            );
+            errors.join(" ")
+        };
+        assert!(
+            reason(b"\xfe\xed\xfe\xed\0\0\0\x02", "PKCS12").contains("keytool -importkeystore")
+        );
+        assert!(reason(b"nothing", "PKCS12").contains("not a PKCS12 key store"));
+        assert!(reason(b"nothing", "PEM").contains("no private key"));
+        let (only_key, _file) = store(AES.as_bytes(), "PEM", "secret");
+        assert!(
+            only_key
+                .identity()
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("no certificate")
+        );
+        assert!(Store::new("/x/store", None, "the.key", None).is_err());
+    }
+}
