@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("ottla-transaction-coordinator", 3, &[]),
     ("ottla-storage", 4, &[]),
     ("ottla-simulator", 5, &["ottla-coordination-embedded"]),
+    ("ottla-log-tools", 5, &[]),
     ("ottla-protocol", 5, &[]),
     ("ottla-coordination-embedded", 5, &[]),
     ("ottla-coordination-zookeeper", 5, &[]),
