@@ -4,6 +4,7 @@
 mod down_conversion;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,6 +61,10 @@ enum Context {
     Full,
     Incremental,
 }
+
+/// Bytes of a Fetch response without partitions, and of a partition with its topic (version 17).
+const RESPONSE_BYTES: usize = 16;
+const PARTITION_BYTES: usize = 55;
 
 /// Reads, or waits and reads, and answers.
 pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Bytes) -> Outcome {
@@ -161,14 +166,21 @@ fn count_bytes(broker: &Broker, is_follower: bool, entries: &[FetchEntry], read:
     }
 }
 
-/// What is sent to followers counts against the leader's limit, in sync or not.
+/// What is sent to followers counts against the leader's limit, in sync or not. As in Kafka an
+/// empty answer counts a little too, which keeps the window of measurement open: a throttle that
+/// begins after a quiet time lets through what the whole window allows.
 fn count_throttled(broker: &Broker, entries: &[FetchEntry], read: &[ReadResult], keep: &[bool]) {
-    for ((entry, result), keep) in entries.iter().zip(read).zip(keep) {
-        if let (Ok(hosted), true, size @ 1..) = (&entry.hosted, *keep, result.size()) {
-            let partition = hosted.topic_partition();
-            broker.replica_manager.sent_to_follower(partition, size);
-        }
-    }
+    let replicas = &broker.replica_manager;
+    let throttled = entries
+        .iter()
+        .zip(read)
+        .zip(keep)
+        .filter_map(|((entry, result), keep)| {
+            let hosted = entry.hosted.as_ref().ok().filter(|_| *keep)?;
+            let counts = replicas.is_throttled_as_leader(hosted.topic_partition());
+            counts.then(|| PARTITION_BYTES + result.size())
+        });
+    replicas.sent_to_follower(RESPONSE_BYTES + throttled.sum::<usize>());
 }
 
 /// Which partitions are asked for: those that the request names, or those of its session.
@@ -534,7 +546,15 @@ impl<'a> Answer<'a> {
         };
         let part = match down_conversion::target(self.context.header.api_version) {
             None => part(slice).map_err(LazyConvertError::Read),
-            Some(magic) => down_conversion::convert(slice, magic, asked.request.fetch_offset).await,
+            Some(magic) => {
+                let replicas = &self.broker.replica_manager;
+                let topic = asked.target.topic.as_ref().map_or("", TopicName::as_str);
+                let hosted = replicas.find_online(topic, asked.target.partition).ok();
+                let topic = hosted.map(|hosted| Arc::clone(&hosted.topic_counts));
+                let all = Arc::clone(replicas.counts());
+                let offset = asked.request.fetch_offset;
+                down_conversion::convert(all, topic, slice, magic, offset).await
+            }
         };
         part.map_err(|error| {
             let code = error.error_code();

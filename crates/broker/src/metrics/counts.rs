@@ -38,6 +38,7 @@ pub(crate) struct TopicCounts {
     pub(crate) total_fetch_requests: Counter,
     pub(crate) failed_fetch_requests: Counter,
     pub(crate) produce_message_conversions: Counter,
+    pub(crate) fetch_message_conversions: Counter,
 }
 
 /// What all partitions of this broker count.
@@ -78,6 +79,13 @@ impl BrokerCounts {
                     .produce_message_conversions
                     .add(u64::from(converted.unsigned_abs()));
             }
+        });
+    }
+
+    /// Records were converted for a client of an old version.
+    pub(crate) fn converted(&self, topic: Option<&TopicCounts>, records: usize) {
+        self.each(topic, |counts| {
+            counts.fetch_message_conversions.add(records as u64);
         });
     }
 

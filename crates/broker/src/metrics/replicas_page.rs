@@ -189,6 +189,11 @@ fn traffic(page: &mut Page, replicas: &ReplicaManager) {
         "Records that were rebuilt to be appended.",
         |counts| &counts.produce_message_conversions,
     );
+    counter(
+        "kafka_server_brokertopicmetrics_fetchmessageconversions_total",
+        "Records that were converted for clients of old versions.",
+        |counts| &counts.fetch_message_conversions,
+    );
     let counts = replicas.counts();
     let mut counter = |name, help, count: &Counter| page.counter(name, help).value(count.get());
     counter(

@@ -95,7 +95,7 @@ pub struct ReplicaManager {
     leader_quota: Mutex<ReplicationQuota>,
     selects_replicas_by_rack: bool,
     checkpoints_started: AtomicBool,
-    counts: BrokerCounts,
+    counts: Arc<BrokerCounts>,
     pub(crate) fetch_sessions: FetchSessions,
 }
 
@@ -140,7 +140,7 @@ impl ReplicaManager {
             isr_proposed: Notify::new(),
             leader_quota: Mutex::new(ReplicationQuota::new(window_count, window)),
             checkpoints_started: AtomicBool::new(false),
-            counts: BrokerCounts::default(),
+            counts: Arc::default(),
             fetch_sessions: FetchSessions::new(slots),
         })
     }
@@ -219,7 +219,7 @@ impl ReplicaManager {
     }
 
     /// What all partitions count.
-    pub(crate) fn counts(&self) -> &BrokerCounts {
+    pub(crate) fn counts(&self) -> &Arc<BrokerCounts> {
         &self.counts
     }
 

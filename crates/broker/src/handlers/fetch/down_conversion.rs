@@ -1,6 +1,7 @@
 //! Records for clients that do not know the format of the log: converted while they are sent.
 
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ottla_model::Offset;
@@ -8,22 +9,26 @@ use ottla_protocol::{LazyBytes, Part};
 use ottla_record::{BatchSource, LazyConvertError, LazyDownConversion, Magic};
 use ottla_storage::FileSlice;
 
-/// The last version whose clients know magic 0 only.
-const LAST_WITH_MAGIC_0: i16 = 1;
-/// The last version whose clients do not know magic 2.
-const LAST_WITH_MAGIC_1: i16 = 3;
+use crate::metrics::counts::{BrokerCounts, TopicCounts};
+
+/// The first version whose clients know magic 1.
+const FIRST_WITH_MAGIC_1: i16 = 2;
+/// The first version whose clients know magic 2.
+const FIRST_WITH_MAGIC_2: i16 = 4;
 
 /// What clients of a version of Fetch understand, if that is less than the log may hold.
 pub(super) fn target(version: i16) -> Option<Magic> {
     match version {
-        ..=LAST_WITH_MAGIC_0 => Some(Magic::V0),
-        ..=LAST_WITH_MAGIC_1 => Some(Magic::V1),
+        ..FIRST_WITH_MAGIC_1 => Some(Magic::V0),
+        FIRST_WITH_MAGIC_1..FIRST_WITH_MAGIC_2 => Some(Magic::V1),
         _ => None,
     }
 }
 
 /// Converts the first batch, and the others when they are sent.
 pub(super) async fn convert(
+    all: Arc<BrokerCounts>,
+    topic: Option<Arc<TopicCounts>>,
     records: FileSlice,
     target: Magic,
     fetch_offset: Offset,
@@ -36,16 +41,28 @@ pub(super) async fn convert(
         .map_err(|error| LazyConvertError::Read(io::Error::other(error)))??;
     Ok(Part::Lazy {
         length: lazy.size(),
-        source: Box::new(Converting(lazy)),
+        source: Box::new(Converting { lazy, all, topic }),
     })
 }
 
 #[derive(Debug)]
-struct Converting(LazyDownConversion<Range>);
+struct Converting {
+    lazy: LazyDownConversion<Range>,
+    all: Arc<BrokerCounts>,
+    topic: Option<Arc<TopicCounts>>,
+}
+
+impl Drop for Converting {
+    fn drop(&mut self) {
+        let records = self.lazy.converted_records();
+        self.all.converted(self.topic.as_deref(), records);
+    }
+}
 
 impl LazyBytes for Converting {
     fn next_chunk(&mut self, remaining: usize) -> io::Result<Bytes> {
-        self.0.next_chunk(remaining).map_err(|error| match error {
+        let chunk = self.lazy.next_chunk(remaining);
+        chunk.map_err(|error| match error {
             LazyConvertError::Read(error) => error,
             LazyConvertError::Convert(error) => io::Error::new(io::ErrorKind::InvalidData, error),
         })
