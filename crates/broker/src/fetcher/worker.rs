@@ -345,14 +345,16 @@ impl Worker {
             .replica_manager
             .append_fetched(tp, sent.current_leader_epoch, fetched)
         {
-            Ok(Some(appended)) => {
-                fetcher.appended(tp, &appended);
+            Ok(appended) => {
+                if let Some(appended) = appended {
+                    fetcher.appended(tp, &appended);
+                }
+                // Nothing counts too: it keeps the window of measurement open, as in Kafka.
                 let mut quota = self.quota.lock();
                 if quota.is_throttled(tp) {
                     quota.record(bytes, self.replica_manager.now());
                 }
             }
-            Ok(None) => {}
             Err(failure) => self.append_failed(fetcher, tp, failure),
         }
     }

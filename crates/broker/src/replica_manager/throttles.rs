@@ -32,14 +32,15 @@ impl ReplicaManager {
         }
     }
 
-    /// Counts what is sent to a follower, if the partition is throttled here. Kafka counts the few
-    /// bytes around the records as well.
-    pub(crate) fn sent_to_follower(&self, partition: &TopicPartition, bytes: usize) {
-        let mut quota = self.leader_quota.lock();
-        if quota.is_throttled(partition) {
-            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-            quota.record(bytes, self.clock.now());
-        }
+    /// Whether what followers read of a partition counts against the leader's limit.
+    pub(crate) fn is_throttled_as_leader(&self, partition: &TopicPartition) -> bool {
+        self.leader_quota.lock().is_throttled(partition)
+    }
+
+    /// Counts what is sent to a follower.
+    pub(crate) fn sent_to_follower(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.leader_quota.lock().record(bytes, self.clock.now());
     }
 
     /// Takes over the rates in force.
