@@ -8,10 +8,12 @@ use ottla_integration::{Zookeeper, tools};
 #[test]
 fn a_real_zookeeper_passes_the_conformance_suite() {
     let zookeeper = Zookeeper::start().expect("a ZooKeeper");
-    // The suite lives beside the provider; this only lends it a server.
+    // The suite lives beside the provider, as do the tests of lost connections; this only lends
+    // them a server.
     let output = Command::new(env!("CARGO"))
         .args(["test", "-p", "ottla-coordination-zookeeper"])
-        .args(["--test", "zookeeper", "--", "--nocapture"])
+        .args(["--test", "zookeeper", "--test", "connection_loss"])
+        .args(["--", "--nocapture"])
         .current_dir(tools::root())
         .env("OTTLA_TEST_ZOOKEEPER", zookeeper.address())
         .output()
@@ -24,4 +26,8 @@ fn a_real_zookeeper_passes_the_conformance_suite() {
     assert!(output.status.success(), "{text}");
     assert!(!text.contains("SKIPPED"), "{text}");
     assert!(text.contains("a_real_zookeeper_conforms ... ok"), "{text}");
+    assert!(
+        text.contains("ten_thousand_watches_survive_a_reconnection ... ok"),
+        "{text}"
+    );
 }
