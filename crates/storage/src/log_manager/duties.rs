@@ -244,6 +244,8 @@ impl LogManager {
         if dir.log_dir.is_offline() {
             return;
         }
+        // Before the offsets are looked at: an older state never replaces a newer one.
+        let _one_at_a_time = dir.checkpoints.lock();
         let mut offsets = damaged.clone();
         for log in self.logs_of(&dir.log_dir) {
             let log = log.lock();

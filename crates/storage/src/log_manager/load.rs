@@ -133,6 +133,7 @@ pub(super) fn load(
             lock,
             may_be_marked_clean,
             damaged,
+            checkpoints: Mutex::new(()),
         });
     }
     Ok(LogManager {

@@ -122,6 +122,9 @@ struct ManagedDir {
     may_be_marked_clean: bool,
     /// Checkpointed offsets of partitions that are damaged and whose files are left alone.
     damaged: DamagedOffsets,
+    /// Held while a checkpoint is written: truncations write them as well as the schedule, and two
+    /// writers of one temporary file would take it from each other.
+    checkpoints: Mutex<()>,
 }
 
 #[derive(Clone, Default, Debug)]

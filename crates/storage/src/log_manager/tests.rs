@@ -462,3 +462,26 @@ fn the_real_file_system_keeps_the_same_promises() {
     let space = manager.describe_log_dirs()[0].space.unwrap();
     assert!(space.total_bytes >= space.usable_bytes && space.usable_bytes > 0);
 }
+
+#[test]
+fn checkpoints_written_at_the_same_time_do_not_fail_the_directory() {
+    let files = files();
+    let manager = start(&files, &["/a"]).unwrap();
+    let log = create(&manager, 0).unwrap();
+    append(&log, "x").unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    manager.checkpoint_recovery_points();
+                    manager.checkpoint_high_watermarks();
+                }
+            });
+        }
+    });
+    assert_eq!(manager.take_failed_directories(), []);
+    assert_eq!(
+        checkpoint(&files, RECOVERY_POINT_CHECKPOINT),
+        BTreeMap::from([("t-0".into(), 0)])
+    );
+}
