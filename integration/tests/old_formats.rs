@@ -224,6 +224,8 @@ fn what_cannot_be_converted_is_refused() {
         let mut kcat = Command::new("kcat");
         let address = broker.address();
         kcat.args(["-b", &address, "-P", "-t", topic, "-z", codec]);
+        // One batch: a record alone would not be worth compressing.
+        kcat.args(["-X", "linger.ms=2000", "-X", "batch.num.messages=100"]);
         command::run(&mut kcat, &b"record\n".repeat(100), DEADLINE).expect("kcat -P");
     }
     for version in 0..=4 {
