@@ -218,34 +218,6 @@ impl Cluster {
         Ok(())
     }
 
-    /// Checks that stopped brokers hold the same bytes of a partition, from the first to the last.
-    pub fn check_replicas_are_equal(&self, topic: &str, partition: u32) -> anyhow::Result<()> {
-        let mut first: Option<Vec<u8>> = None;
-        for (id, broker) in self.ids().zip(&self.brokers) {
-            let directory = broker.log_directory().join(format!("{topic}-{partition}"));
-            let mut segments: Vec<_> = std::fs::read_dir(&directory)
-                .with_context(|| directory.display().to_string())?
-                .filter_map(|entry| Some(entry.ok()?.path()))
-                .filter(|path| path.extension().is_some_and(|end| end == "log"))
-                .collect();
-            segments.sort();
-            let mut bytes = Vec::new();
-            for segment in segments {
-                bytes.extend(std::fs::read(segment)?);
-            }
-            let expected = first.get_or_insert_with(|| bytes.clone());
-            let same = expected.iter().zip(&bytes).take_while(|(a, b)| a == b);
-            anyhow::ensure!(
-                *expected == bytes,
-                "{topic}-{partition}: broker {id} differs from the first after {} of {} and {} bytes",
-                same.count(),
-                expected.len(),
-                bytes.len()
-            );
-        }
-        Ok(())
-    }
-
     /// Waits until a partition has another leader than `id`, and tells which.
     pub fn leader_other_than(&self, topic: &str, partition: u32, id: u32) -> anyhow::Result<u32> {
         wait_for("another leader", DEADLINE, || {

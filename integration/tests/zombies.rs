@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
 };
 use ottla_integration::direct::{creation, produce_error};
 use ottla_integration::wait::wait_for;
-use ottla_integration::{Cluster, Direct, Load};
+use ottla_integration::{Cluster, Direct, Load, replicas};
 use ottla_model::ErrorCode;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ fn progress(load: &Load, cluster: &Cluster) {
         .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));
 }
 
-/// Ends the load, checks it, stops the brokers and compares what is on their disks.
+/// Ends the load, checks it, compares what is on the brokers' disks and stops them.
 fn finish(mut cluster: Cluster, load: Load, topics: &[(&str, u32)]) {
     let records = load
         .finish()
@@ -53,15 +53,9 @@ fn finish(mut cluster: Cluster, load: Load, topics: &[(&str, u32)]) {
                 .expect("all in sync in the end");
         }
     }
+    replicas::wait_until_equal(&mut cluster, &["__consumer_offsets"]).expect("equal replicas");
     for id in ALL {
         cluster.broker(id).stop().expect("a clean stop");
-    }
-    for (topic, partitions) in topics {
-        for partition in 0..*partitions {
-            cluster
-                .check_replicas_are_equal(topic, partition)
-                .expect("equal replicas");
-        }
     }
 }
 
@@ -124,7 +118,11 @@ fn a_leader_that_slept_is_fenced_and_finds_back() {
     cluster.wait_for_isr("probe", 0, &ALL).expect("all in sync");
     assert_eq!(cluster.leader("probe", 0).expect("a leader"), zombie);
     let direct = connect(&cluster, zombie);
-    assert_eq!(direct.produce("probe", "before", -1).expect("an answer"), 0);
+    wait_for("the leader to know that it is", DEADLINE, || {
+        let code = direct.produce("probe", "before", -1).ok()?;
+        (code == 0).then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error}\n{}", cluster.logs()));
     let old_epoch = cluster.leader_epoch("probe", 0).expect("an epoch");
     let old_broker_epoch = broker_epoch(&cluster, zombie);
 
