@@ -27,6 +27,15 @@ const GARBAGE: [&[u8]; 12] = [
     br#"{"version":1,"partitions":[{"topic":7}],"leader":"x","isr":{},"endpoints":3,"id":[]}"#,
 ];
 
+/// Assignments that can be read and make no sense.
+const ABSURD: [&str; 5] = [
+    "\"-1\":[1,2,3]",
+    "\"0\":[]",
+    "\"0\":[1,1,1]",
+    "\"0\":[-5,999]",
+    "\"2147483647\":[3,2,1]",
+];
+
 struct Site {
     cluster: Cluster,
     load: Load,
@@ -134,6 +143,10 @@ fn formats_of_topics(site: &mut Site) {
 fn garbage_topics(site: &mut Site) {
     for (number, garbage) in GARBAGE.iter().enumerate() {
         site.put(&format!("/brokers/topics/garbage-{number}"), garbage);
+    }
+    for (number, partitions) in ABSURD.iter().enumerate() {
+        let text = format!("{{\"version\":1,\"partitions\":{{{partitions}}}}}");
+        site.put(&format!("/brokers/topics/absurd-{number}"), text);
     }
     site.check_that_topics_are_made("beside-garbage");
     site.replace_controller();
