@@ -1,16 +1,18 @@
 //! Apache Kafka and this broker in one cluster: each follows the other, leads the other, and is
 //! controller over the other; nothing that was acknowledged is lost, and replicas are equal.
 
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ottla_integration::replicas::{directories_of, wait_until_equal};
 use ottla_integration::wait::wait_for;
-use ottla_integration::{Cluster, Load, Operator, Program, Zookeeper};
+use ottla_integration::{Cluster, Load, Operator, Process, Program, Zookeeper, tools};
 
 /// The Apache Kafka broker; 1 and 2 are ours.
 const JAVA: u32 = 3;
+const VERIFICATION: &str = "org.apache.kafka.tools.ReplicaVerificationTool";
 const DEADLINE: Duration = Duration::from_secs(60);
 const PROPERTIES: &[(&str, &str)] = &[
     ("default.replication.factor", "3"),
@@ -86,6 +88,7 @@ impl Mixed {
         self.unclean_leaders_are_elected("unclean-java")?;
 
         self.make_ottla_controller()?;
+        self.verify_replicas()?;
         self.finish(load)
     }
 
@@ -152,13 +155,17 @@ impl Mixed {
         let configs = ["retention.ms=7200000", "max.message.bytes=100000"];
         self.operator
             .create_topic(&topic, "1:3:2,3:2:1,2:1:3", &configs)?;
-        let described = self.operator.describe(&["--topic", &topic])?;
-        anyhow::ensure!(
-            described.contains("Replicas: 3,2,1")
-                && described.contains("retention.ms=7200000")
-                && described.contains("max.message.bytes=100000"),
-            "{described}"
-        );
+        // Brokers learn of it a moment after the answer.
+        let mut described = anyhow::Ok(String::new());
+        wait_for("the described topic", DEADLINE, || {
+            described = self.operator.describe(&["--topic", &topic]);
+            let text = described.as_ref().ok()?;
+            let whole = text.contains("Replicas: 3,2,1")
+                && text.contains("retention.ms=7200000")
+                && text.contains("max.message.bytes=100000");
+            whole.then_some(())
+        })
+        .with_context(|| format!("{described:?}"))?;
         self.operator.produce(&topic, 300, "-1")?;
         self.operator.expand_topic(&topic, 6)?;
         for partition in 0..6 {
@@ -327,7 +334,13 @@ impl Mixed {
         };
         has_leader(self, -1)?;
         self.cluster.broker(behind).restart()?;
-        self.operator.elect("unclean", topic, 0)?;
+        // It fails as long as the controller does not know that the broker is back.
+        let mut elected = anyhow::Ok(String::new());
+        wait_for("an unclean election", DEADLINE, || {
+            elected = self.operator.elect("unclean", topic, 0);
+            elected.is_ok().then_some(())
+        })
+        .with_context(|| format!("{elected:?}"))?;
         has_leader(self, i32::try_from(behind)?)?;
         self.operator.produce(topic, 20, "1")?;
         self.cluster.broker(ahead).restart()?;
@@ -364,6 +377,31 @@ impl Mixed {
         }
         self.wait_until_all_are_in_sync()?;
         self.tell("the controller is Java");
+        Ok(())
+    }
+
+    /// kafka-replica-verification, which never ends, compares all replicas once and again; it needs
+    /// topic ids.
+    fn verify_replicas(&self) -> anyhow::Result<()> {
+        let directory = tempfile::tempdir()?;
+        let mut java = Command::new("java");
+        java.args(["-Xmx256M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            .args(["-cp", &tools::class_path("kafka-3.9"), VERIFICATION])
+            .args(["--broker-list", &self.cluster.bootstrap()])
+            .args(["--report-interval-ms", "1000", "--topics-include", "load"]);
+        let _process = Process::start(java, directory.path(), "verification")?;
+        let mut out = String::new();
+        wait_for("replicas without lag", DEADLINE, || {
+            out = std::fs::read_to_string(directory.path().join("verification.out")).ok()?;
+            let reports = out.lines().filter(|line| line.contains("max lag is"));
+            (reports.count() >= 2).then_some(())
+        })
+        .with_context(|| {
+            let err = std::fs::read_to_string(directory.path().join("verification.err"));
+            format!("{out}\n{}", err.unwrap_or_default())
+        })?;
+        let differs = out.contains("match replica") || out.contains("unmatched checksum");
+        anyhow::ensure!(!differs, "{out}");
         Ok(())
     }
 
