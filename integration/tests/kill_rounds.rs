@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ottla_integration::{Cluster, Load, Program, Random, Zookeeper};
+use ottla_integration::{Cluster, Load, Program, Random, Zookeeper, replicas};
 
 const TOPIC: &str = "load";
 const PARTITIONS: u32 = 6;
@@ -189,9 +189,7 @@ impl Rounds {
         for id in self.cluster.ids() {
             self.cluster.broker(id).stop()?;
         }
-        for partition in 0..PARTITIONS {
-            self.cluster.check_replicas_are_equal(TOPIC, partition)?;
-        }
+        replicas::wait_until_equal(&mut self.cluster, &["__consumer_offsets"])?;
         Ok(records)
     }
 }

@@ -1,7 +1,7 @@
 //! Of five brokers four are killed, one after another: the last one has every acknowledged record,
 //! serves producers and groups alone, and brings the others up to date when they come back.
 
-use ottla_integration::{Cluster, Load, Program, Zookeeper};
+use ottla_integration::{Cluster, Load, Program, Zookeeper, replicas};
 
 const TOPIC: &str = "load";
 const PARTITIONS: u32 = 5;
@@ -91,9 +91,7 @@ impl Fall {
         for id in ALL {
             self.cluster.broker(id).stop()?;
         }
-        for partition in 0..PARTITIONS {
-            self.cluster.check_replicas_are_equal(TOPIC, partition)?;
-        }
+        replicas::wait_until_equal(&mut self.cluster, &["__consumer_offsets"])?;
         eprintln!("{records} records, the same on all replicas; {last} was left");
         Ok(())
     }
