@@ -92,6 +92,8 @@ serve! { broker, context;
     DescribeProducersRequest, request => handlers::describe_producers::handle(broker, &request);
     DescribeLogDirsRequest, request =>
         handlers::describe_log_dirs::handle(broker, context, request).await;
+    AlterReplicaLogDirsRequest, request =>
+        handlers::alter_replica_log_dirs::handle(broker, request).await;
     LeaderAndIsrRequest, request => handlers::leader_and_isr::handle(broker, context, request).await;
     StopReplicaRequest, request => handlers::stop_replica::handle(broker, request).await;
     UpdateMetadataRequest, request => handlers::update_metadata::handle(broker, context, &request);

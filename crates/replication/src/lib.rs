@@ -26,6 +26,7 @@ pub mod fetcher;
 pub mod isr;
 pub mod isr_manager;
 pub mod isr_notifications;
+pub mod log_dirs;
 pub mod offsets;
 pub mod partition;
 pub mod preferred_replica;

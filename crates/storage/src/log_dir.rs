@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub struct LogDir {
     directory: Arc<dyn Directory>,
     is_offline: AtomicBool,
     background: Arc<Background>,
+    /// Logs in it, current ones and those that move here: new logs go where there are fewest.
+    logs: AtomicUsize,
 }
 
 impl LogDir {
@@ -30,6 +32,7 @@ impl LogDir {
             directory,
             is_offline: AtomicBool::new(false),
             background,
+            logs: AtomicUsize::new(0),
         }
     }
 
@@ -57,9 +60,32 @@ impl LogDir {
         }
     }
 
+    /// How many logs lie in it.
+    pub(crate) fn log_count(&self) -> usize {
+        self.logs.load(Ordering::Relaxed)
+    }
+
     /// Duties that its logs leave to background threads.
     pub(crate) fn background(&self) -> &Background {
         &self.background
+    }
+}
+
+/// A log's place in the count of its directory, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<LogDir>);
+
+impl Place {
+    /// One more.
+    pub(crate) fn take(log_dir: Arc<LogDir>) -> Self {
+        log_dir.logs.fetch_add(1, Ordering::Relaxed);
+        Self(log_dir)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.logs.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::leader::Leader;
+use super::log_dir_movers::LogDirMovers;
 use super::session::FetchSession;
 use super::versions::LeaderVersions;
 use super::worker::{FetchLimits, Shared, Worker};
@@ -59,6 +60,7 @@ pub struct Fetchers {
     running: Mutex<BTreeMap<FetcherKey, Running>>,
     failed: Arc<Mutex<BTreeSet<TopicPartition>>>,
     quota: Arc<Mutex<ReplicationQuota>>,
+    movers: LogDirMovers,
 }
 
 struct Running {
@@ -112,6 +114,7 @@ impl Fetchers {
                 window_count,
                 Duration::from_secs(window_seconds),
             ))),
+            movers: LogDirMovers::new(config, replica_manager),
         });
         replica_manager.set_fetchers(Arc::clone(&fetchers));
         fetchers
@@ -120,6 +123,11 @@ impl Fetchers {
     /// What followers' replication may use (`follower.replication.throttled.*`).
     pub fn follower_quota(&self) -> &Mutex<ReplicationQuota> {
         &self.quota
+    }
+
+    /// What moves replicas between the directories of this broker.
+    pub(crate) fn movers(&self) -> &LogDirMovers {
+        &self.movers
     }
 
     /// What the metrics show now.
@@ -167,6 +175,7 @@ impl Fetchers {
             // It was aborted, or has panicked and said so.
             _ = fetcher.task.await;
         }
+        self.movers.shut_down().await;
     }
 
     /// Whether leaders tell where histories part in their answers to fetches.

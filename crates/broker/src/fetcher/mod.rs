@@ -6,11 +6,12 @@
 //! manager.
 //!
 //! Read in this order: [`manager`], `worker`, `leader`, `session`, `versions`; then
-//! [`to_controller`], [`alter_partition`], [`isr_znodes`], [`producer_id_blocks`].
+//! [`log_dir_movers`]; [`to_controller`], [`alter_partition`], [`isr_znodes`], [`producer_id_blocks`].
 
 pub mod alter_partition;
 pub mod isr_znodes;
 mod leader;
+pub mod log_dir_movers;
 pub mod manager;
 pub mod producer_id_blocks;
 mod session;

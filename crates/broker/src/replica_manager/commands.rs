@@ -109,6 +109,7 @@ impl ReplicaManager {
             partitions.push((tp.clone(), error));
         }
         self.start_high_watermark_checkpoints();
+        self.resume_moves(request.partitions.iter().map(|p| &p.topic_partition));
         if let Some(fetchers) = self.fetchers() {
             fetchers.follow(follows);
         }
@@ -439,6 +440,7 @@ fn stop(hosted: &HostedPartition, delete: bool) {
         fetches: Fetches::Changed,
         ..Effects::default()
     };
+    inner.future = None;
     if delete {
         effects = inner.end(ErrorCode::NotLeaderOrFollower);
         inner.log = None;

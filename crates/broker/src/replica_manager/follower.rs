@@ -144,7 +144,7 @@ impl ReplicaManager {
         leader_epoch: LeaderEpoch,
         offset: Offset,
     ) -> Result<Option<LeaderEpoch>, AppendFailure> {
-        self.cut(tp, leader_epoch, |log| {
+        self.cut(tp, leader_epoch, offset, |log| {
             let high_watermark = log.lock().high_watermark();
             if offset < high_watermark {
                 tracing::warn!(partition = %tp, offset, high_watermark, "truncating below the high watermark");
@@ -162,7 +162,7 @@ impl ReplicaManager {
         leader_epoch: LeaderEpoch,
         offset: Offset,
     ) -> Result<Option<LeaderEpoch>, AppendFailure> {
-        self.cut(tp, leader_epoch, |log| {
+        self.cut(tp, leader_epoch, offset, |log| {
             self.log_manager
                 .truncate_fully_and_start_at(log, offset, self.clock.wall())
         })
@@ -172,6 +172,7 @@ impl ReplicaManager {
         &self,
         tp: &TopicPartition,
         leader_epoch: LeaderEpoch,
+        offset: Offset,
         cut: impl FnOnce(&LogHandle) -> Result<(), ottla_storage::LogError>,
     ) -> Result<Option<LeaderEpoch>, AppendFailure> {
         let (hosted, result) = self
@@ -179,6 +180,7 @@ impl ReplicaManager {
                 cut(log).map(|()| log.lock().latest_epoch())
             })
             .ok_or(AppendFailure::Unexpected)?;
+        hosted.lock().current_log_was_cut(offset);
         hosted.carry_out(Effects {
             fetches: Fetches::Changed,
             ..Effects::default()
@@ -189,7 +191,8 @@ impl ReplicaManager {
         })
     }
 
-    fn append_verbatim(
+    /// Appends to a log that follows another one, which may begin within the first batch.
+    pub(super) fn append_verbatim(
         &self,
         tp: &TopicPartition,
         log: &LogHandle,

@@ -39,9 +39,18 @@ pub(crate) struct Inner {
     /// `None` until a command has made this broker a replica. Its own lock is for background
     /// duties, which take no other one; it is always taken inside this one.
     pub(crate) log: Option<LogHandle>,
+    /// The log of a move to another directory that is under way.
+    pub(crate) future: Option<FutureLog>,
     pub(crate) config: Arc<TopicConfig>,
     pub(crate) produce_queue: OffsetQueue<ErrorCode>,
     pub(crate) delete_queue: OffsetQueue<DeleteAnswer>,
+}
+
+/// Where a partition moves to, within this broker.
+pub(crate) struct FutureLog {
+    pub(crate) log: LogHandle,
+    /// It may hold what the current log does not: it is cut first, here if no epoch can tell.
+    pub(crate) cut_first: Option<Offset>,
 }
 
 /// What readers need to know of a partition: who leads it, under which epoch, and its log. The
@@ -92,6 +101,7 @@ impl HostedPartition {
             inner: Mutex::new(Inner {
                 partition,
                 log: None,
+                future: None,
                 config,
                 produce_queue: OffsetQueue::default(),
                 delete_queue: OffsetQueue::default(),
@@ -253,8 +263,17 @@ impl Inner {
     /// The least log start of the live replicas.
     pub(crate) fn low_watermark(&self, metadata: &MetadataCache) -> Offset {
         let snapshot = metadata.snapshot();
+        let future = self.future.as_ref();
+        let future_start = future.map(|future| future.log.lock().log_start_offset());
         self.partition
-            .low_watermark(&self.offsets(), None, &|id| snapshot.is_alive(id))
+            .low_watermark(&self.offsets(), future_start, &|id| snapshot.is_alive(id))
+    }
+
+    /// The current log was cut: the future log has to be, before anything is added to it.
+    pub(crate) fn current_log_was_cut(&mut self, offset: Offset) {
+        if let Some(future) = &mut self.future {
+            future.cut_first = Some(offset);
+        }
     }
 
     /// Ends all waiting: the partition leaves this broker, or its directory failed.

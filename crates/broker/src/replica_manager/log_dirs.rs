@@ -125,6 +125,9 @@ impl ReplicaManager {
                 partitions = directory.partitions.len(),
                 "stopped serving replicas of a failed log directory"
             );
+            for tp in &directory.moving_here {
+                self.forget_future(tp);
+            }
             for tp in &directory.partitions {
                 self.mark_offline(tp);
             }
@@ -147,6 +150,7 @@ impl ReplicaManager {
             let mut inner = hosted.lock();
             let effects = inner.end(ErrorCode::KafkaStorageError);
             inner.log = None;
+            inner.future = None;
             hosted.publish(&inner);
             drop(inner);
             hosted.carry_out(effects);

@@ -7,8 +7,9 @@
 //! partition, after its lock is gone.
 //!
 //! Read in this order: [`hosted`], [`append`], [`fetch`], [`offsets`], [`follower`],
-//! [`commands`], [`log_dirs`].
+//! [`commands`], [`log_dirs`], [`alter_log_dirs`].
 
+mod alter_log_dirs;
 mod append;
 mod commands;
 mod fetch;
@@ -46,6 +47,7 @@ use crate::fetcher::Fetchers;
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::BrokerCounts;
 
+pub(crate) use alter_log_dirs::MoveStep;
 pub(crate) use append::AppendEntry;
 pub use append::AppendOutcome;
 pub(crate) use fetch::{ClientPlace, FetchEntry, FetchParams, ReadResult};
@@ -190,6 +192,9 @@ impl ReplicaManager {
             inner.config = Arc::clone(&config);
             if let Some(log) = &inner.log {
                 log.lock().update_config(Arc::clone(&log_config));
+            }
+            if let Some(future) = &inner.future {
+                future.log.lock().update_config(Arc::clone(&log_config));
             }
             hosted.publish(&inner);
         }

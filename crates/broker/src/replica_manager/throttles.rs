@@ -9,7 +9,8 @@ use super::ReplicaManager;
 
 const LEADER_RATE: &str = "leader.replication.throttled.rate";
 const FOLLOWER_RATE: &str = "follower.replication.throttled.rate";
-/// Kafka's default of both rates, which limits nothing.
+const MOVE_RATE: &str = "replica.alter.log.dirs.io.max.bytes.per.second";
+/// Kafka's default of all rates, which limits nothing.
 const UNLIMITED: u64 = i64::MAX as u64;
 
 impl ReplicaManager {
@@ -59,6 +60,9 @@ impl ReplicaManager {
         if let Some(fetchers) = self.fetchers() {
             let mut quota = fetchers.follower_quota().lock();
             quota.set_limit(rate(FOLLOWER_RATE));
+            drop(quota);
+            let movers = fetchers.movers();
+            movers.quota().lock().set_limit(rate(MOVE_RATE));
         }
     }
 }

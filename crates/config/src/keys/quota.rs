@@ -5,10 +5,9 @@ use crate::key::Key;
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     Key::int("alter.log.dirs.replication.quota.window.num").default("11").at_least(1.0).low()
-        .unserved()
         .doc("Samples kept for the rate at which replicas move between log directories."),
     Key::int("alter.log.dirs.replication.quota.window.size.seconds").default("1").at_least(1.0)
-        .low().unserved()
+        .low()
         .doc("Length in seconds of a sample of the rate at which replicas move between log \
             directories."),
     Key::class("client.quota.callback.class").low()

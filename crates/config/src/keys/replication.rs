@@ -36,7 +36,7 @@ pub(super) const KEYS: &[Key] = &[
         .doc("Most incremental fetch sessions at once."),
     Key::int("min.insync.replicas").default("1").at_least(1.0).high().cluster_wide()
         .doc("Replicas that must be in sync for a write with acks=all to be accepted."),
-    Key::int("num.replica.alter.log.dirs.threads").high().unserved()
+    Key::int("num.replica.alter.log.dirs.threads").high()
         .doc("Threads that move replicas between log directories."),
     Key::int("num.replica.fetchers").default("1").high().cluster_wide()
         .doc("Connections to each leader over which replicas are fetched."),

@@ -293,6 +293,15 @@ impl Log {
         Ok(())
     }
 
+    /// A log that moved from another directory takes its partition's plain name.
+    pub(crate) fn become_current(&mut self) -> Result<(), LogError> {
+        self.check_online()?;
+        let result = self.directory.rename_to(&self.topic_partition.to_string());
+        self.guard(result)?;
+        self.is_future = false;
+        Ok(())
+    }
+
     fn is_out_of_service(&self) -> bool {
         self.shared.is_retired.load(Ordering::Acquire) || self.shared.log_dir.load().is_offline()
     }

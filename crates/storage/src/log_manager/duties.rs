@@ -26,6 +26,8 @@ pub struct FailedDirectory {
     pub path: PathBuf,
     /// Partitions whose logs were there. Their readers answer KAFKA_STORAGE_ERROR from now on.
     pub partitions: Vec<TopicPartition>,
+    /// Partitions that were moving there: they stay where they are.
+    pub moving_here: Vec<TopicPartition>,
 }
 
 impl LogManager {
@@ -33,7 +35,11 @@ impl LogManager {
     /// `log.retention.check.interval.ms`. How many. Failures took directories offline already.
     pub fn run_retention(&self, now: Timestamp) -> usize {
         let mut deleted = 0;
-        for (_, log) in self.logs() {
+        for (partition, log) in self.logs() {
+            if self.tables.lock().future.contains_key(&partition) {
+                // As in Kafka, nothing is deleted from a log while it moves.
+                continue;
+            }
             let mut log = log.lock();
             if !log.config().compact {
                 deleted += log.delete_old_segments(now).unwrap_or(0);
@@ -45,7 +51,7 @@ impl LogManager {
     /// Flushes logs that were not flushed for `flush.ms`; every
     /// `log.flush.scheduler.interval.ms`.
     pub fn run_flush(&self, now: Timestamp) {
-        for (_, log) in self.logs() {
+        for (_, log) in self.current_and_future_logs() {
             let plan = {
                 let mut log = log.lock();
                 let age = now.0.saturating_sub(log.last_flushed().0);
@@ -65,7 +71,8 @@ impl LogManager {
         for task in self.background.take() {
             match task {
                 Task::Flush(partition) => {
-                    if let Some(log) = self.get_log(&partition) {
+                    let logs = [self.get_log(&partition), self.get_future_log(&partition)];
+                    for log in logs.into_iter().flatten() {
                         let plan = log.lock().plan_flush_of_rolled();
                         self.carry_out(&log, plan, now);
                     }
@@ -121,7 +128,7 @@ impl LogManager {
 
     /// Forgets silent producers; every `producer.id.expiration.check.interval.ms`. How many.
     pub fn remove_expired_producers(&self, now: Timestamp) -> usize {
-        self.logs()
+        self.current_and_future_logs()
             .iter()
             .map(|(_, log)| log.lock().remove_expired_producers(now))
             .sum()
@@ -149,11 +156,23 @@ impl LogManager {
                 }
                 !gone
             });
-            tables.future.retain(|_, log| !log.is_in(&dir.log_dir));
+            let mut moving_here = Vec::new();
+            tables.future.retain(|partition, log| {
+                let gone = log.is_in(&dir.log_dir);
+                if gone {
+                    self.cleaning.resume(partition);
+                    moving_here.push(partition.clone());
+                }
+                !gone
+            });
             tables
                 .to_delete
                 .retain(|doomed| !Arc::ptr_eq(&doomed.log_dir, &dir.log_dir));
-            failed.push(FailedDirectory { path, partitions });
+            failed.push(FailedDirectory {
+                path,
+                partitions,
+                moving_here,
+            });
         }
         failed
     }
@@ -275,7 +294,7 @@ impl LogManager {
     }
 
     /// Runs a plan without holding its log.
-    fn carry_out(
+    pub(super) fn carry_out(
         &self,
         log: &LogHandle,
         plan: Result<Option<FlushPlan>, LogError>,

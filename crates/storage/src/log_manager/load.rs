@@ -136,6 +136,10 @@ pub(super) fn load(
             checkpoints: Mutex::new(()),
         });
     }
+    let cleaning = CleaningStates::default();
+    for partition in tables.future.keys() {
+        cleaning.abort_and_pause(partition);
+    }
     Ok(LogManager {
         directory,
         producer_expiration_ms: AtomicI64::new(settings.producer_expiration_ms),
@@ -145,7 +149,7 @@ pub(super) fn load(
         background,
         tables: Mutex::new(tables),
         jitter_seeds,
-        cleaning: CleaningStates::default(),
+        cleaning,
         cleaner_checkpoint: Mutex::default(),
     })
 }

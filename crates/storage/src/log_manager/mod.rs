@@ -7,6 +7,7 @@
 mod describe;
 mod dirs;
 mod duties;
+mod future;
 mod load;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 pub use describe::{LogDescription, LogDirDescription};
 pub use dirs::{LogDirs, StartError};
 pub use duties::FailedDirectory;
+pub use future::{MovedLog, ReplaceError};
 
 use crate::checkpoint::PartitionOffsets;
 use crate::cleaner::CleaningStates;
@@ -27,7 +29,7 @@ use crate::directory::{Directory, LockGuard};
 use crate::errors::{LoadError, LogError};
 use crate::log::{Log, OpenLog};
 use crate::log_config::LogConfig;
-use crate::log_dir::{Background, FlushObserver, LogDir};
+use crate::log_dir::{Background, FlushObserver, LogDir, Place};
 use crate::log_reader::LogReader;
 use crate::names::{UniqueId, delete_directory_name};
 use crate::partition_directory::PartitionDirectory;
@@ -137,6 +139,8 @@ struct DamagedOffsets {
 #[derive(Default, Debug)]
 struct Tables {
     current: BTreeMap<TopicPartition, ManagedLog>,
+    /// Logs that move here from another directory. Nothing of their partitions is cleaned: one
+    /// [`CleaningStates::abort_and_pause`] is held for each entry.
     future: BTreeMap<TopicPartition, ManagedLog>,
     /// Damaged partitions, with the reason.
     damaged: BTreeMap<TopicPartition, String>,
@@ -146,10 +150,11 @@ struct Tables {
 }
 
 /// A log, and its reader for what needs no lock: no log may be locked while the tables are.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct ManagedLog {
     handle: LogHandle,
     reader: LogReader,
+    _place: Place,
 }
 
 impl ManagedLog {
@@ -157,6 +162,7 @@ impl ManagedLog {
         let reader = log.reader();
         Self {
             handle: Arc::new(Mutex::new(log)),
+            _place: Place::take(reader.log_dir()),
             reader,
         }
     }
@@ -213,6 +219,14 @@ impl LogManager {
             (partition.clone(), Arc::clone(&log.handle))
         };
         tables.current.iter().map(pair).collect()
+    }
+
+    /// The same with the logs that move to another directory.
+    fn current_and_future_logs(&self) -> Vec<(TopicPartition, LogHandle)> {
+        let tables = self.tables.lock();
+        let all = tables.current.iter().chain(&tables.future);
+        all.map(|(partition, log)| (partition.clone(), Arc::clone(&log.handle)))
+            .collect()
     }
 
     /// What all logs are read with, by partition.
@@ -272,32 +286,9 @@ impl LogManager {
             return Err(CreateError::Offline(partition.clone()));
         }
         for log_dir in self.placement(&tables, partition) {
-            let path = log_dir.path().join(partition.to_string());
-            if let Err(error) = self.directory.create_directory(&path) {
-                log_dir.report_failure(&error);
-                continue;
-            }
-            let directory = PartitionDirectory::new(Arc::clone(&self.directory), path);
-            let mut log = Log::open(OpenLog {
-                topic_partition: partition.clone(),
-                directory: Arc::new(directory),
-                log_dir: Arc::clone(&log_dir),
-                config,
-                log_start_offset: 0,
-                recovery_point: 0,
-                is_clean: true,
-                is_future: false,
-                topic_id,
-                producer_expiration_ms: self.producer_expiration_ms.load(Ordering::Relaxed),
-                jitter_seed: self.jitter_seeds.fetch_add(1, Ordering::Relaxed),
-                now,
-            })
-            .inspect_err(|error| {
-                if let LoadError::Io { error, .. } = error {
-                    log_dir.report_failure(error);
-                }
-            })?;
-            log.set_transaction_verification(self.verifies_transactions.load(Ordering::Relaxed));
+            let name = partition.to_string();
+            let opened = self.make_log(partition, &log_dir, &name, false, topic_id, &config, now);
+            let Some(log) = opened? else { continue };
             let log = ManagedLog::new(log);
             let handle = Arc::clone(&log.handle);
             tables.current.insert(partition.clone(), log);
@@ -305,16 +296,6 @@ impl LogManager {
             return Ok(handle);
         }
         Err(CreateError::NoDirectory)
-    }
-
-    /// Remembers where AlterReplicaLogDirs wants the log of a partition that is not here yet.
-    /// Whether the path is one of `log.dirs`.
-    pub fn prefer_directory(&self, partition: &TopicPartition, path: PathBuf) -> bool {
-        let is_ours = self.dirs.iter().any(|dir| dir.log_dir.path() == path);
-        if is_ours {
-            self.tables.lock().preferred.insert(partition.clone(), path);
-        }
-        is_ours
     }
 
     /// Takes logs out of service and renames their directories; they are removed after
@@ -327,28 +308,18 @@ impl LogManager {
             self.cleaning.abort_and_pause(partition);
             let removed = {
                 let mut tables = self.tables.lock();
+                tables.preferred.remove(partition);
                 let current = tables.current.remove(partition);
                 let future = tables.future.remove(partition);
+                if future.is_some() {
+                    self.cleaning.resume(partition);
+                }
                 [current, future]
             };
             for log in removed.into_iter().flatten() {
-                let name = delete_directory_name(partition, UniqueId::random());
-                let (log_dir, directory, result) = {
-                    let mut log = log.handle.lock();
-                    let result = log.retire(&name);
-                    (log.log_dir(), Arc::clone(log.directory()), result)
-                };
-                match result {
-                    Ok(()) => {
-                        let log_dir = Arc::clone(&log_dir);
-                        let doomed = DoomedLog {
-                            log_dir,
-                            directory,
-                            due: None,
-                        };
-                        self.tables.lock().to_delete.push_back(doomed);
-                    }
-                    Err(error) => failed.push((partition.clone(), error)),
+                let (log_dir, result) = self.retire(partition, &log);
+                if let Err(error) = result {
+                    failed.push((partition.clone(), error));
                 }
                 if !touched.iter().any(|dir| Arc::ptr_eq(dir, &log_dir)) {
                     touched.push(log_dir);
@@ -363,6 +334,72 @@ impl LogManager {
             self.write_cleaner_without(&log_dir, partitions);
         }
         failed
+    }
+
+    /// Opens a new log in a directory; `None` if that has no room for it: it is offline now.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "both kinds of logs are made here"
+    )]
+    fn make_log(
+        &self,
+        partition: &TopicPartition,
+        log_dir: &Arc<LogDir>,
+        name: &str,
+        is_future: bool,
+        topic_id: Option<TopicId>,
+        config: &Arc<LogConfig>,
+        now: Timestamp,
+    ) -> Result<Option<Log>, LoadError> {
+        let path = log_dir.path().join(name);
+        if let Err(error) = self.directory.create_directory(&path) {
+            log_dir.report_failure(&error);
+            return Ok(None);
+        }
+        let directory = PartitionDirectory::new(Arc::clone(&self.directory), path);
+        let mut log = Log::open(OpenLog {
+            topic_partition: partition.clone(),
+            directory: Arc::new(directory),
+            log_dir: Arc::clone(log_dir),
+            config: Arc::clone(config),
+            log_start_offset: 0,
+            recovery_point: 0,
+            is_clean: true,
+            is_future,
+            topic_id,
+            producer_expiration_ms: self.producer_expiration_ms.load(Ordering::Relaxed),
+            jitter_seed: self.jitter_seeds.fetch_add(1, Ordering::Relaxed),
+            now,
+        })
+        .inspect_err(|error| {
+            if let LoadError::Io { error, .. } = error {
+                log_dir.report_failure(error);
+            }
+        })?;
+        log.set_transaction_verification(self.verifies_transactions.load(Ordering::Relaxed));
+        Ok(Some(log))
+    }
+
+    /// Takes a log out of service that is in no table any more, and has it removed later.
+    fn retire(
+        &self,
+        partition: &TopicPartition,
+        log: &ManagedLog,
+    ) -> (Arc<LogDir>, Result<(), LogError>) {
+        let name = delete_directory_name(partition, UniqueId::random());
+        let (log_dir, directory, result) = {
+            let mut log = log.handle.lock();
+            let result = log.retire(&name);
+            (log.log_dir(), Arc::clone(log.directory()), result)
+        };
+        if result.is_ok() {
+            self.tables.lock().to_delete.push_back(DoomedLog {
+                log_dir: Arc::clone(&log_dir),
+                directory,
+                due: None,
+            });
+        }
+        (log_dir, result)
     }
 
     /// Cuts a log and rewrites its directory's recovery checkpoint; see [`Log::truncate_to`].
@@ -437,7 +474,7 @@ impl LogManager {
     /// Gives a topic's logs their changed configuration.
     pub fn update_topic_config(&self, topic: &TopicName, config: &Arc<LogConfig>) {
         for (_, log) in self
-            .logs()
+            .current_and_future_logs()
             .into_iter()
             .filter(|(partition, _)| partition.topic == *topic)
         {
@@ -449,7 +486,7 @@ impl LogManager {
     pub fn set_producer_expiration_ms(&self, expiration_ms: i64) {
         self.producer_expiration_ms
             .store(expiration_ms, Ordering::Relaxed);
-        for (_, log) in self.logs() {
+        for (_, log) in self.current_and_future_logs() {
             log.lock().set_producer_expiration_ms(expiration_ms);
         }
     }
@@ -457,7 +494,7 @@ impl LogManager {
     /// `transaction.partition.verification.enable` changed.
     pub fn set_transaction_verification(&self, enabled: bool) {
         self.verifies_transactions.store(enabled, Ordering::Relaxed);
-        for (_, log) in self.logs() {
+        for (_, log) in self.current_and_future_logs() {
             log.lock().set_transaction_verification(enabled);
         }
     }
@@ -490,11 +527,7 @@ impl LogManager {
             return vec![Arc::clone(only)];
         }
         let mut counted: Vec<(usize, Arc<LogDir>)> = online
-            .map(|dir| {
-                let logs = tables.current.values().chain(tables.future.values());
-                let here = logs.filter(|log| log.is_in(dir));
-                (here.count(), Arc::clone(dir))
-            })
+            .map(|dir| (dir.log_count(), Arc::clone(dir)))
             .collect();
         counted.sort_by_key(|(count, _)| *count);
         counted.into_iter().map(|(_, dir)| dir).collect()
