@@ -12,6 +12,7 @@ use ottla_integration::{Cluster, Load, Operator, Process, Program, Zookeeper, to
 
 /// The Apache Kafka broker; 1 and 2 are ours.
 const JAVA: u32 = 3;
+const GET_OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
 const VERIFICATION: &str = "org.apache.kafka.tools.ReplicaVerificationTool";
 const DEADLINE: Duration = Duration::from_secs(60);
 const PROPERTIES: &[(&str, &str)] = &[
@@ -321,10 +322,10 @@ impl Mixed {
         let assignment = format!("{behind}:{ahead}");
         let configs = ["min.insync.replicas=1"];
         self.operator.create_topic(topic, &assignment, &configs)?;
-        self.operator.produce(topic, 100, "-1")?;
+        self.operator.fill(topic, 100)?;
         self.cluster.broker(behind).kill()?;
         self.cluster.wait_for_isr(topic, 0, &[ahead])?;
-        self.operator.produce(topic, 50, "-1")?;
+        self.operator.fill(topic, 50)?;
         self.cluster.broker(ahead).kill()?;
         let has_leader = |mixed: &Self, expected: i32| {
             wait_for("a leader, or none", DEADLINE, || {
@@ -342,10 +343,12 @@ impl Mixed {
         })
         .with_context(|| format!("{elected:?}"))?;
         has_leader(self, i32::try_from(behind)?)?;
-        self.operator.produce(topic, 20, "1")?;
+        self.operator.fill(topic, 20)?;
         self.cluster.broker(ahead).restart()?;
         self.cluster.wait_for_isr(topic, 0, &others)?;
-        self.operator.produce(topic, 10, "-1")?;
+        self.operator.fill(topic, 10)?;
+        let offsets = self.operator.run(GET_OFFSETS, &["--topic", topic])?;
+        anyhow::ensure!(offsets.trim() == format!("{topic}:0:130"), "{offsets}");
         self.wait_until_all_are_in_sync()?;
         anyhow::ensure!(self.cluster.controller()? == controller, "it has moved");
         self.tell("an unclean leader elected");
