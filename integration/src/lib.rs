@@ -13,6 +13,7 @@ pub mod network;
 pub mod operator;
 pub mod process;
 pub mod random;
+pub mod real_text;
 pub mod replicas;
 pub mod small_disk;
 pub mod tool_server;
