@@ -142,16 +142,6 @@ impl Session {
         self.note_with("", line, Order::Free)
     }
 
-    /// Writes down what a command line prints without the lines that have one of these words, the
-    /// others in an order of their own.
-    pub(crate) fn note_without(&mut self, line: &str, without: &[String]) -> anyhow::Result<()> {
-        let mut output = self.run(line)?;
-        let kept = |line: &&str| !without.iter().any(|word| line.contains(word.as_str()));
-        let lines: Vec<&str> = output.out.lines().filter(kept).collect();
-        output.out = lines.join("\n");
-        self.write_down(line, &output, Order::Free)
-    }
-
     /// Runs a command line until its output passes a test, and writes down that run: for what
     /// brokers learn a moment after one of them has answered.
     pub(crate) fn note_when(

@@ -137,8 +137,7 @@ pub(crate) fn configs(s: &mut Session) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What describes an entity. Today's tool asks for the SCRAM credentials of users as well, which
-/// are not served yet; that of old reads the znodes.
+/// What describes an entity: users the tool of old, which shows the znode as it is.
 pub(crate) fn describer(today: &str, entity: &str) -> String {
     let tool = if entity.starts_with("users") && !entity.contains("clients") {
         "old:kafka-configs --zookeeper Z"
