@@ -135,6 +135,18 @@ impl Direct {
         Ok(self.runtime.block_on(fetching)?)
     }
 
+    /// Sends a fetch, whatever it asks for.
+    pub fn fetch_as(&self, request: &FetchRequest) -> anyhow::Result<FetchResponse> {
+        let fetching = self.connection.fetch(request, FETCH_VERSION);
+        Ok(self.runtime.block_on(fetching)?)
+    }
+
+    /// Sends record batches, whatever they hold; the acks must ask for an answer.
+    pub fn produce_as(&self, request: &ProduceRequest) -> anyhow::Result<ProduceResponse> {
+        let producing = self.connection.produce(request, PRODUCE_VERSION);
+        self.runtime.block_on(producing)?.context("no response")
+    }
+
     /// The error code that a fetch of partition 0 is answered with.
     pub fn fetch_error(&self, topic: &str, offset: i64, epoch: i32) -> anyhow::Result<i16> {
         let response = self.fetch(topic, offset, epoch)?;

@@ -1,0 +1,89 @@
+//! Whether the files of a directory are sound, as both kafka-dump-log and `ottla log verify` see it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use ottla_integration::{ToolServer, command, tools};
+
+const DUMP: &str = "kafka.tools.DumpLogSegments";
+const DEADLINE: Duration = Duration::from_secs(120);
+const COMPLAINTS: &[&str] = &[
+    "isvalid: false",
+    "Mismatch",
+    "mismatches",
+    "Non-consecutive",
+    "out of order",
+    "Found timestamp mismatch",
+    "non increasing",
+];
+
+/// A JVM for kafka-dump-log.
+#[derive(Debug)]
+pub(crate) struct Checker(ToolServer);
+
+impl Checker {
+    /// Starts the JVM.
+    pub(crate) fn start() -> anyhow::Result<Self> {
+        Ok(Self(ToolServer::start("kafka-3.9")?))
+    }
+
+    /// Checks all files of a directory that no broker uses; tells how many there were.
+    pub(crate) fn check(&mut self, directory: &Path) -> anyhow::Result<usize> {
+        let segments = files(directory, ".log")?;
+        let indexes = files(directory, "index")?;
+        let mut indexes: Vec<PathBuf> = indexes;
+        indexes.retain(|path| !path.to_string_lossy().ends_with(".txnindex"));
+        let mut snapshots = files(directory, ".snapshot")?;
+        snapshots.extend(files(directory, ".txnindex")?);
+        self.dump(&segments, &["--deep-iteration", "--print-data-log"])?;
+        self.dump(&indexes, &["--index-sanity-check"])?;
+        self.dump(&indexes, &["--verify-index-only"])?;
+        self.dump(&snapshots, &[])?;
+        let mut ottla = Command::new(tools::ottla());
+        ottla.args(["log", "verify"]).arg(directory);
+        command::run(&mut ottla, b"", DEADLINE)?;
+        Ok(segments.len() + indexes.len() + snapshots.len())
+    }
+
+    fn dump(&mut self, files: &[PathBuf], options: &[&str]) -> anyhow::Result<()> {
+        if files.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
+        let names = names.join(",");
+        let arguments = [&["--files", names.as_str()], options].concat();
+        let output = self.0.run(DUMP, &arguments)?;
+        let errors: Vec<&str> = output
+            .err
+            .lines()
+            .filter(|line| !line.contains("WARN"))
+            .collect();
+        anyhow::ensure!(errors.is_empty(), "{options:?}: {errors:#?}");
+        let text = output.success()?;
+        for complaint in COMPLAINTS {
+            let found: Vec<&str> = text.lines().filter(|l| l.contains(complaint)).collect();
+            anyhow::ensure!(found.is_empty(), "{options:?}: {found:#?}");
+        }
+        Ok(())
+    }
+}
+
+/// The files with this ending in all partitions that are not about to be deleted.
+fn files(directory: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for partition in std::fs::read_dir(directory)? {
+        let partition = partition?.path();
+        if !partition.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(&partition)? {
+            let file = file?.path();
+            if file.to_string_lossy().ends_with(ending) {
+                found.push(file);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

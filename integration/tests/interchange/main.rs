@@ -1,0 +1,301 @@
+//! One directory, opened by Apache Kafka and by us in turn: after clean stops and after kill -9,
+//! whoever opens it serves the same bytes, offsets, epochs and producers.
+
+mod files;
+mod picture;
+mod writer;
+
+use std::time::Instant;
+
+use ottla_integration::{Cluster, Direct, Load, Program, Zookeeper};
+use ottla_record::Compression;
+use picture::Questions;
+use writer::{Content, Producer};
+
+/// Topics of one partition with what they are for.
+const TOPICS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "segments",
+        &[
+            ("segment.bytes", "10000"),
+            ("index.interval.bytes", "256"),
+            ("segment.index.bytes", "4096"),
+        ],
+    ),
+    ("transactions", &[("segment.bytes", "5000")]),
+    ("deleted", &[("segment.bytes", "4000")]),
+    ("stamped", &[("message.timestamp.type", "LogAppendTime")]),
+    (
+        "table",
+        &[
+            ("cleanup.policy", "compact"),
+            ("segment.bytes", "4000"),
+            ("min.cleanable.dirty.ratio", "0.01"),
+        ],
+    ),
+];
+/// Topics in old formats, where a broker can still write them.
+const OLD_TOPICS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "format-0",
+        &[
+            ("message.format.version", "0.9.0"),
+            ("segment.bytes", "5000"),
+        ],
+    ),
+    (
+        "format-1",
+        &[
+            ("message.format.version", "0.10.0"),
+            ("segment.bytes", "5000"),
+        ],
+    ),
+];
+const PROPERTIES: &[(&str, &str)] = &[
+    ("offsets.topic.num.partitions", "2"),
+    ("transaction.state.log.num.partitions", "2"),
+    ("log.cleaner.backoff.ms", "100"),
+    ("log.cleaner.dedupe.buffer.size", "4000000"),
+];
+const GROUPS: &[&str] = &["readers", "others"];
+const BATCHES: usize = 12;
+const BATCH_RECORDS: usize = 10;
+const KEYS: usize = 25;
+
+/// How a broker ends before the next one opens its directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Clean,
+    Kill,
+}
+
+#[test]
+fn a_directory_is_the_same_for_both() {
+    // Both that inherit, after both ends of both that wrote.
+    let mut matrix = Matrix::start(Program::Java).expect("a Java broker");
+    let shown = matrix.show(&[
+        (End::Clean, Program::Ottla),
+        (End::Kill, Program::Java),
+        (End::Kill, Program::Ottla),
+        (End::Clean, Program::Java),
+    ]);
+    if let Err(error) = shown {
+        panic!("{error:#}\n{}", matrix.cluster.logs());
+    }
+}
+
+/// One broker whose program changes.
+struct Matrix {
+    cluster: Cluster,
+    files: files::Checker,
+    producer: Producer,
+    committer: Producer,
+    open: Producer,
+    questions: Questions,
+    rounds: usize,
+    started: Instant,
+}
+
+impl Matrix {
+    fn start(program: Program) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let zookeeper = Zookeeper::start()?;
+        let properties = [PROPERTIES, &[("inter.broker.protocol.version", "2.8")]].concat();
+        let cluster = Cluster::start_on(zookeeper, &[program], &properties)?;
+        let address = cluster.address(1);
+        let broker = Direct::connect(&address)?;
+        let now = writer::now()?;
+        for (topic, configs) in TOPICS.iter().chain(OLD_TOPICS) {
+            writer::create_topic(&broker, topic, configs)?;
+        }
+        writer::find_coordinator(&broker, "readers", 0)?;
+        writer::find_coordinator(&broker, "committer", 1)?;
+        let mut topics: Vec<(String, i32)> = TOPICS
+            .iter()
+            .chain(OLD_TOPICS)
+            .map(|(topic, _)| ((*topic).to_owned(), 1))
+            .collect();
+        topics.extend([("__consumer_offsets".to_owned(), 2)]);
+        topics.extend([("__transaction_state".to_owned(), 2)]);
+        let compacted = ["table", "__consumer_offsets", "__transaction_state"];
+        Ok(Self {
+            producer: Producer::start(&address, None)?,
+            committer: Producer::start(&address, Some("committer"))?,
+            open: Producer::start(&address, Some("open"))?,
+            questions: Questions {
+                topics,
+                compacted: compacted.map(str::to_owned).into(),
+                untimed: ["format-0".to_owned()].into(),
+                leader_epochs: 0,
+                groups: GROUPS.iter().map(|group| (*group).to_owned()).collect(),
+                transactional_ids: ["committer", "open"].map(str::to_owned).into(),
+                times: (now - 3_600_000, now),
+            },
+            cluster,
+            files: files::Checker::start()?,
+            rounds: 0,
+            started,
+        })
+    }
+
+    fn show(&mut self, swaps: &[(End, Program)]) -> anyhow::Result<()> {
+        self.write()?;
+        self.tell("written");
+        for (end, program) in swaps {
+            let address = self.cluster.address(1);
+            let before = picture::take(&address, &self.questions)?;
+            self.end(*end)?;
+            let broker = self.cluster.broker(1);
+            if *end == End::Clean {
+                let count = self.files.check(&broker.log_directory())?;
+                eprintln!("{count} files are sound");
+            }
+            broker.set_program(*program);
+            // Old formats are written in the first round, and read for ever.
+            broker.set_property("inter.broker.protocol.version", "3.9");
+            broker.restart()?;
+            self.cluster.wait_until_all_are_registered()?;
+            let after = picture::take(&address, &self.questions)?;
+            let context = format!("{program:?} after {end:?} end in round {}", self.rounds);
+            picture::compare(&before, &after).map_err(|error| error.context(context.clone()))?;
+            self.tell(&format!("{context}: {} answers are equal", after.len()));
+            let broker = Direct::connect(&address)?;
+            self.producer.check_it_is_known(&broker)?;
+            self.committer.check_it_is_known(&broker)?;
+            self.open.check_it_is_known(&broker)?;
+            self.write()?;
+        }
+        self.end(End::Clean)?;
+        let directory = self.cluster.broker(1).log_directory();
+        let count = self.files.check(&directory)?;
+        self.tell(&format!("{count} files are sound at last"));
+        Ok(())
+    }
+
+    /// Ends the broker; meanwhile its partitions had an election.
+    fn end(&mut self, end: End) -> anyhow::Result<()> {
+        match end {
+            End::Clean => self.cluster.broker(1).stop()?,
+            End::Kill => self.cluster.broker(1).kill()?,
+        }
+        for (topic, partitions) in &self.questions.topics {
+            for partition in 0..*partitions {
+                let path = format!("/brokers/topics/{topic}/partitions/{partition}/state");
+                let epoch = self
+                    .cluster
+                    .leader_epoch(topic, u32::try_from(partition)?)?;
+                let state = self.cluster.znodes().get(&path)?.unwrap_or_default();
+                let next = state.replace(
+                    &format!("\"leader_epoch\":{epoch}"),
+                    &format!("\"leader_epoch\":{}", epoch + 1),
+                );
+                anyhow::ensure!(next != state, "{state}");
+                self.cluster.znodes().set(&path, next)?;
+                self.questions.leader_epochs = self.questions.leader_epochs.max(epoch + 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// One more round of everything.
+    fn write(&mut self) -> anyhow::Result<()> {
+        let broker = Direct::connect(&self.cluster.address(1))?;
+        self.rounds += 1;
+        let round = self.rounds;
+        let codecs = [
+            Compression::None,
+            Compression::Gzip { level: -1 },
+            Compression::Snappy,
+            Compression::Lz4 { level: 9 },
+            Compression::Zstd { level: 3 },
+        ];
+        let (from, to) = self.questions.times;
+        let step = (to - from) / 10 / BATCHES as i64;
+        for i in 0..BATCHES {
+            let time = from + ((round * BATCHES + i) as i64) * step;
+            let codec = codecs[i % codecs.len()];
+            let records = contents(round, i);
+            for topic in ["segments", "deleted", "stamped", "table"] {
+                self.producer.write(&broker, topic, codec, &records, time)?;
+            }
+            for (topic, _) in OLD_TOPICS {
+                let old = match codec {
+                    Compression::Zstd { .. } => Compression::None,
+                    codec => codec,
+                };
+                writer::write_plain(&broker, topic, old, &records, time)?;
+            }
+            let topics = ["transactions", "table"];
+            for topic in topics {
+                self.committer
+                    .write(&broker, topic, codec, &records[..3], time)?;
+            }
+            self.committer.end(&broker, i % 3 != 1)?;
+            if i == 0 && round > 1 {
+                self.open.end(&broker, round % 2 == 0)?;
+            }
+            if i == BATCHES - 3 {
+                // Stays open until the next round.
+                self.open
+                    .write(&broker, "transactions", codec, &records, time)?;
+            }
+            writer::commit(&broker, GROUPS[i % 2], "segments", (round * 100 + i) as i64)?;
+        }
+        let deleted = (round * BATCHES - BATCHES / 2) * BATCH_RECORDS - 3;
+        writer::delete_records(&broker, "deleted", deleted as i64)
+    }
+
+    fn tell(&self, what: &str) {
+        eprintln!("{:6.1} s: {what}", self.started.elapsed().as_secs_f64());
+    }
+}
+
+/// Keys that come again, some of them with tombstones.
+fn contents(round: usize, batch: usize) -> Vec<Content> {
+    (0..BATCH_RECORDS)
+        .map(|i| {
+            let number = batch * BATCH_RECORDS + i;
+            let key = format!("key-{}", number * 7 % KEYS);
+            let value = format!("round {round} number {number} {}", "x".repeat(number % 60));
+            (Some(key), (number % 11 != 5).then_some(value))
+        })
+        .collect()
+}
+
+#[test]
+fn five_swaps_under_an_idempotent_producer_lose_and_duplicate_nothing() {
+    let started = Instant::now();
+    let zookeeper = Zookeeper::start().expect("a ZooKeeper");
+    let properties = [PROPERTIES, &[("log.segment.bytes", "1000000")]].concat();
+    let mut cluster =
+        Cluster::start_on(zookeeper, &[Program::Java], &properties).expect("a Java broker");
+    let mut files = files::Checker::start().expect("tools");
+    let broker = Direct::connect(&cluster.address(1)).expect("a connection");
+    writer::create_topic(&broker, "load", &[]).expect("a topic");
+    let load = Load::start(&cluster.bootstrap(), "load").expect("a load");
+    let mut swap = |program| -> anyhow::Result<()> {
+        load.wait_for_progress()?;
+        let broker = cluster.broker(1);
+        broker.stop()?;
+        let count = files.check(&broker.log_directory())?;
+        broker.set_program(program);
+        broker.restart()?;
+        load.wait_for_progress()?;
+        let elapsed = started.elapsed().as_secs_f64();
+        eprintln!("{elapsed:6.1} s: {program:?} after {count} sound files");
+        Ok(())
+    };
+    for (i, program) in [Program::Ottla, Program::Java]
+        .into_iter()
+        .cycle()
+        .take(5)
+        .enumerate()
+    {
+        swap(program).unwrap_or_else(|error| panic!("swap {}: {error:#}", i + 1));
+    }
+    let records = load.finish().expect("nothing lost, nothing twice");
+    eprintln!("{records} records in {:?}", started.elapsed());
+    cluster.broker(1).stop().expect("a clean stop");
+    let directory = cluster.broker(1).log_directory();
+    files.check(&directory).expect("sound files");
+}
