@@ -137,12 +137,11 @@ impl ReplicaManager {
     }
 
     fn fill(&self, hosted: &HostedPartition, log: LogHandle) {
-        let Some(fetchers) = self.fetchers() else {
-            return;
-        };
         let cut_first = Some(log.lock().high_watermark());
         hosted.lock().future = Some(FutureLog { log, cut_first });
-        fetchers.movers().begin(hosted.topic_partition());
+        if let Some(fetchers) = self.fetchers() {
+            fetchers.movers().begin(hosted.topic_partition());
+        }
     }
 
     /// Nothing is copied to a future log any more once this returns and its log was retired.

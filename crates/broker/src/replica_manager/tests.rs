@@ -28,6 +28,8 @@ use crate::clock::Clock;
 use crate::configs::Configs;
 use crate::metadata_cache::MetadataCache;
 
+mod moves;
+
 const OWN_EPOCH: i64 = 50;
 const ID: TopicId = TopicId([7; 16]);
 const SOON: Duration = Duration::from_millis(20);
@@ -88,6 +90,14 @@ impl World {
     }
 
     fn on(directory: Arc<dyn Directory>, properties: &[(&str, &str)]) -> Self {
+        Self::with_log_dirs(directory, &["/data"], properties)
+    }
+
+    fn with_log_dirs(
+        directory: Arc<dyn Directory>,
+        log_dirs: &[&str],
+        properties: &[(&str, &str)],
+    ) -> Self {
         let properties = [
             ("zookeeper.connect", "localhost:1"),
             ("broker.id", "1"),
@@ -100,7 +110,11 @@ impl World {
         let configs =
             Arc::new(Configs::new(BrokerConfig::from_properties(properties).unwrap()).unwrap());
         let clock = Clock::start();
-        let dirs = LogDirs::open(directory, &[PathBuf::from("/data")]).unwrap();
+        let dirs = LogDirs::open(
+            directory,
+            &log_dirs.iter().map(PathBuf::from).collect::<Vec<_>>(),
+        );
+        let dirs = dirs.unwrap();
         let config = |_: &TopicName| Arc::new(LogConfig::default());
         let settings = LogManagerSettings::default();
         let logs = LogManager::load(dirs, settings, &config, clock.wall()).unwrap();

@@ -78,7 +78,11 @@ impl LogManager {
         let log_dir = Arc::clone(self.dir_named(path).ok_or(CreateError::NoDirectory)?);
         self.cleaning.abort_and_pause(partition);
         let made = self.make_future_log(partition, &log_dir, topic_id, config, now);
-        if made.is_err() {
+        if made.is_ok() {
+            // What they say of an earlier log of this name is not true of this one.
+            self.write_recovery_points_of(&log_dir);
+            self.write_log_starts_of(&log_dir);
+        } else {
             self.cleaning.resume(partition);
         }
         made
