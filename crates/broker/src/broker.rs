@@ -12,6 +12,7 @@ use crate::controller::ControllerHandle;
 use crate::coordination::CoordinationHandle;
 use crate::dynamic_config::DynamicConfig;
 use crate::fetcher::ClusterBlocks;
+use crate::finalized_features::FinalizedFeatures;
 use crate::group_coordinator::GroupCoordinator;
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::RequestMetrics;
@@ -35,6 +36,8 @@ pub(crate) struct Broker {
     pub(crate) configs: Arc<Configs>,
     /// The cluster as the controller describes it.
     pub(crate) metadata_cache: Arc<MetadataCache>,
+    /// The cluster's features.
+    pub(crate) finalized_features: Arc<FinalizedFeatures>,
     /// The session with ZooKeeper or the embedded tree.
     pub(crate) coordination: Arc<CoordinationHandle>,
     /// Partitions and their logs.

@@ -19,6 +19,7 @@ mod coordinator_log;
 mod coordinator_timer;
 pub mod dynamic_config;
 pub mod fetcher;
+mod finalized_features;
 pub mod group_coordinator;
 mod handlers;
 mod listeners;

@@ -179,7 +179,8 @@ fn api_versions(
         return Ok(encode_response(&header, &response).into());
     }
     let request: ApiVersionsRequest = decode_request_as(header.api_version, body)?;
-    let response = handlers::api_versions::handle(&broker.apis, context, &request);
+    let features = broker.finalized_features.latest();
+    let response = handlers::api_versions::handle(&broker.apis, &features, context, &request);
     broker.request_metrics.errors(keys::API_VERSIONS, &response);
     Ok(encode_response(&header, &response).into())
 }

@@ -32,6 +32,7 @@ use crate::coordination::{CoordinationHandle, Provider};
 use crate::coordinator_log::ReplicatedLog;
 use crate::dynamic_config::{Changed, DynamicConfig, Loggers};
 use crate::fetcher::{ClusterBlocks, Fetchers, ToController, alter_partition, isr_znodes};
+use crate::finalized_features::FinalizedFeatures;
 use crate::group_coordinator::GroupCoordinator;
 use crate::group_coordinator::settings::Settings;
 use crate::listeners;
@@ -251,6 +252,7 @@ impl RunningBroker {
             Arc::clone(&controller),
             Arc::clone(&metadata_cache),
         );
+        let finalized_features = FinalizedFeatures::new();
         let followers = vec![
             if config.inter_broker_protocol_version() >= MetadataVersion::IBP_2_7_IV2 {
                 tokio::spawn(alter_partition::run(
@@ -266,6 +268,7 @@ impl RunningBroker {
                 ))
             },
             tokio::spawn(Arc::clone(&dynamic_config).follow(move || clock.wall())),
+            tokio::spawn(Arc::clone(&finalized_features).follow(Arc::clone(&coordination))),
             tokio::spawn(follow_changes(
                 dynamic_config.subscribe(),
                 Arc::clone(&configs),
@@ -299,6 +302,7 @@ impl RunningBroker {
             apis,
             configs,
             metadata_cache,
+            finalized_features,
             coordination,
             replica_manager,
             group_coordinator,

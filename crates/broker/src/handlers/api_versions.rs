@@ -1,11 +1,14 @@
 //! ApiVersions (key 18, versions 0–4): which APIs are served, in Kafka 3.9's exact ranges
 //! (`ApiVersionManager`, `ApiVersionsRequest.isValid`).
 
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey};
 use kafka_protocol::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::protocol::StrBytes;
 use ottla_model::ErrorCode;
 use ottla_network::RequestContext;
 use ottla_protocol::{Api, ApiTable, keys};
+
+use crate::finalized_features::Finalized;
 
 /// The largest version of this API; a request above it is answered in version 0's form.
 pub(crate) const MAX_VERSION: i16 = 4;
@@ -13,6 +16,7 @@ pub(crate) const MAX_VERSION: i16 = 4;
 /// Answers a request of a version that is served.
 pub(crate) fn handle(
     table: &ApiTable,
+    features: &Finalized,
     context: &RequestContext,
     request: &ApiVersionsRequest,
 ) -> ApiVersionsResponse {
@@ -25,9 +29,15 @@ pub(crate) fn handle(
     }
     ApiVersionsResponse::default()
         .with_api_keys(table.advertised().map(version_range).collect())
-        // The version of the /feature znode: 0 until somebody changes features, which nobody can
-        // in ZooKeeper mode.
-        .with_finalized_features_epoch(0)
+        .with_finalized_features_epoch(features.epoch)
+        .with_finalized_features(features.levels.iter().map(finalized).collect())
+}
+
+fn finalized((name, level): &(String, i16)) -> FinalizedFeatureKey {
+    FinalizedFeatureKey::default()
+        .with_name(StrBytes::from_string(name.clone()))
+        .with_max_version_level(*level)
+        .with_min_version_level(*level)
 }
 
 /// Answers a request of an unknown version: the caller writes it in version 0's form, and the
