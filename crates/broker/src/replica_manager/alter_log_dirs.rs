@@ -76,7 +76,7 @@ impl ReplicaManager {
         };
         let hosted = self.find_online(tp.topic.as_str(), tp.partition);
         let replica = match &hosted {
-            Ok(hosted) => places(&hosted.lock(), path),
+            Ok(hosted) => self.places(&hosted.lock(), tp, path),
             Err(ErrorCode::KafkaStorageError) => Replica::Offline,
             Err(error) => Replica::None {
                 is_known: *error == ErrorCode::NotLeaderOrFollower,
@@ -101,6 +101,21 @@ impl ReplicaManager {
             return self.begin_move(&hosted, path).err().unwrap_or(answer);
         }
         answer
+    }
+
+    /// Where the logs of a partition are, seen from a directory.
+    fn places(&self, inner: &Inner, tp: &TopicPartition, path: &str) -> Replica {
+        let place = |log: &LogHandle| {
+            if log.lock().log_dir().path().as_os_str() == path {
+                Place::There
+            } else {
+                Place::Elsewhere
+            }
+        };
+        Replica::Online {
+            current: inner.log.as_ref().map(place),
+            future: self.log_manager.get_future_log(tp).as_ref().map(place),
+        }
     }
 
     /// The caller holds the replica state lock.
@@ -335,21 +350,6 @@ impl ReplicaManager {
             bytes: size,
             is_near_end: size <= LAST_BYTES_MAX,
         })
-    }
-}
-
-/// Where the logs of a partition are, seen from a directory.
-fn places(inner: &Inner, path: &str) -> Replica {
-    let place = |log: &LogHandle| {
-        if log.lock().log_dir().path().as_os_str() == path {
-            Place::There
-        } else {
-            Place::Elsewhere
-        }
-    };
-    Replica::Online {
-        current: inner.log.as_ref().map(place),
-        future: inner.future.as_ref().map(|future| place(&future.log)),
     }
 }
 

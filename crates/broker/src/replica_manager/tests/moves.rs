@@ -176,3 +176,36 @@ async fn records_are_deleted_from_both_logs_and_a_stopped_replica_leaves_neither
     assert_eq!(world.replicas.move_step(&tp(0), CHUNK), MoveStep::Ended);
     assert_eq!(world.places(&tp(0)).await, "");
 }
+
+#[tokio::test]
+async fn a_failed_directory_ends_moves_out_of_it_and_into_it() {
+    for fails in ["/a", "/b"] {
+        let directory = Arc::new(FaultyDirectory::new(MemoryDirectory::default()));
+        let world = World::with_log_dirs(Arc::clone(&directory) as _, &["/a", "/b"], &[]);
+        world.lead(&tp(0), &[1]).await;
+        world.produce(&tp(0), 1, LONG).await;
+        world.move_to(&tp(0), "/b").await;
+        // The disk fails under whoever writes next.
+        directory.fail_from(directory.calls(), Fault::InputOutput);
+        if fails == "/a" {
+            let failed = world.produce(&tp(0), 1, LONG).await.error;
+            assert_eq!(failed, ErrorCode::KafkaStorageError);
+        } else {
+            assert_eq!(world.replicas.move_step(&tp(0), CHUNK), MoveStep::Ended);
+        }
+        directory.heal();
+        assert_eq!(
+            world.replicas.handle_failed_directories(),
+            [PathBuf::from(fails)]
+        );
+        assert_eq!(world.replicas.move_step(&tp(0), CHUNK), MoveStep::Ended);
+        let code = world.move_to(&tp(0), "/b").await;
+        assert_eq!(code, ErrorCode::KafkaStorageError);
+        let expected = if fails == "/a" {
+            ErrorCode::KafkaStorageError
+        } else {
+            ErrorCode::None
+        };
+        assert_eq!(world.produce(&tp(0), 1, LONG).await.error, expected);
+    }
+}
