@@ -4,6 +4,7 @@
 //!   whose own high watermark has passed it, and every member of the ISR has it.
 //! - A record that was acknowledged (acks=all) is committed, and its producer's records are there
 //!   once each and in order.
+//! - Of transactions see `transaction_checker`.
 //! - Leader epochs never fall; a leader's high watermark never falls within its epoch.
 //! - Partition states are written by the newest controller only; their ISR is part of the
 //!   assignment and not empty, and holds the leader.
@@ -15,12 +16,17 @@ use ottla_coordination::payloads::{
     TopicAssignment, decode_controller_epoch, decode_partition_state,
 };
 use ottla_coordination::tree::{Change, Transaction};
-use ottla_model::{BrokerId, ControllerEpoch, LeaderAndIsr, LeaderEpoch, Offset, TopicPartition};
-use ottla_record::{BatchIterator, BatchView};
+use ottla_model::ids::TRANSACTION_STATE_TOPIC;
+use ottla_model::{
+    BrokerId, ControllerEpoch, LeaderAndIsr, LeaderEpoch, Offset, ProducerId, TopicPartition,
+};
+use ottla_record::{BatchIterator, BatchView, TransactionResult};
 use ottla_storage::{FetchIsolation, Log, LogReader};
 
 use crate::broker::Replica;
 use crate::client::RecordId;
+use crate::message::Fetched;
+use crate::transaction_checker::{Transactions, read_marker};
 
 /// A promise that was broken, in words.
 pub(crate) type Violation = String;
@@ -46,6 +52,10 @@ struct Model {
     records: BTreeMap<Offset, RecordId>,
     /// The last record of each idempotent producer.
     last: BTreeMap<u32, u64>,
+    /// Records of open transactions.
+    open: BTreeMap<ProducerId, Vec<(Offset, RecordId)>>,
+    /// Offsets of records whose transaction was aborted.
+    aborted: BTreeSet<Offset>,
 }
 
 #[derive(Default)]
@@ -62,6 +72,7 @@ pub(crate) struct Checker {
     /// for committed when they started may be gone or, cut back before but not durably, come back.
     outsiders: BTreeSet<(BrokerId, TopicPartition)>,
     acknowledged: u64,
+    pub(crate) transactions: Transactions,
 }
 
 #[derive(Default)]
@@ -311,6 +322,7 @@ impl Checker {
             return Ok(());
         };
         let from = model.end;
+        let transactions = &mut self.transactions;
         read(&log.reader(), from, to, |batch| {
             if batch.base_offset() != model.end {
                 return Err(format!(
@@ -324,6 +336,19 @@ impl Checker {
                 .batches
                 .insert(batch.base_offset(), (last, hash(batch.bytes())));
             model.end = last + 1;
+            if tp.topic.as_str() == TRANSACTION_STATE_TOPIC {
+                return Ok(());
+            }
+            if batch.is_control() {
+                let outcome = read_marker(batch)?;
+                let records = model.open.remove(&batch.producer_id).unwrap_or_default();
+                if outcome == TransactionResult::Abort {
+                    model
+                        .aborted
+                        .extend(records.iter().map(|(offset, _)| offset));
+                }
+                return transactions.ended_in(tp, &records, outcome);
+            }
             for (offset, id) in RecordId::read(batch)? {
                 if let Some(producer) = id.idempotent_producer() {
                     let before = model.last.insert(producer, id.number());
@@ -336,6 +361,11 @@ impl Checker {
                     }
                 }
                 model.records.insert(offset, id);
+                if batch.is_transactional() {
+                    transactions.appended(tp, offset, id)?;
+                    let open = model.open.entry(batch.producer_id).or_default();
+                    open.push((offset, id));
+                }
             }
             Ok(())
         })?;
@@ -443,6 +473,63 @@ impl Checker {
                 ));
             }
             next = batch.last_offset() + 1;
+        }
+        Ok(next)
+    }
+
+    /// A consumer with read_committed has read from `offset` on; where it goes on. It skips what
+    /// the answer names as aborted, like Kafka's clients, and must be left with exactly the records
+    /// of no transaction or of committed ones.
+    pub(crate) fn consumed_committed(
+        &self,
+        tp: &TopicPartition,
+        offset: Offset,
+        fetched: &Fetched,
+    ) -> Result<Offset, Violation> {
+        let next = self.consumed(tp, offset, &fetched.records)?;
+        let Some(model) = self.partitions.get(tp) else {
+            return Ok(next);
+        };
+        let mut aborted = fetched.aborted.clone();
+        aborted.sort_by_key(|transaction| transaction.first_offset);
+        let mut aborted = aborted.into_iter().peekable();
+        let mut skipped = BTreeSet::new();
+        let mut delivered = Vec::new();
+        for batch in BatchIterator::new(&fetched.records) {
+            let batch = batch.map_err(|error| error.to_string())?;
+            while let Some(transaction) =
+                aborted.next_if(|transaction| transaction.first_offset <= batch.last_offset())
+            {
+                skipped.insert(transaction.producer_id);
+            }
+            if batch.is_control() {
+                if read_marker(&batch)? == TransactionResult::Abort {
+                    skipped.remove(&batch.producer_id);
+                }
+            } else if !(batch.is_transactional() && skipped.contains(&batch.producer_id)) {
+                delivered.extend(RecordId::read(&batch)?);
+            }
+        }
+        let is_open = |offset: &Offset| {
+            let open = model.open.values().flatten();
+            open.into_iter().any(|(open, _)| open == offset)
+        };
+        if let Some((offset, id)) = delivered.iter().find(|(offset, _)| is_open(offset)) {
+            return Err(format!(
+                "{tp}: {id:?} at {offset} of an open transaction was read with read_committed"
+            ));
+        }
+        let expected: Vec<(Offset, RecordId)> = model
+            .records
+            .range(offset..next.max(offset))
+            .filter(|(offset, _)| !model.aborted.contains(offset))
+            .map(|(offset, id)| (*offset, *id))
+            .collect();
+        if delivered != expected {
+            return Err(format!(
+                "{tp}: read_committed from {offset} gives {delivered:?} with {:?}, but {expected:?} is committed",
+                fetched.aborted
+            ));
         }
         Ok(next)
     }

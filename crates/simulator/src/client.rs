@@ -6,9 +6,11 @@ use bytes::Bytes;
 use ottla_model::{BrokerId, ErrorCode, Offset, ProducerEpoch, ProducerId, TopicPartition};
 use ottla_record::{BatchView, DECOMPRESSED_SIZE_MAX, RecordBatchBuilder};
 use ottla_replication::partition::Required;
+use ottla_storage::FetchIsolation;
 
 use crate::checker::{Checker, Violation};
 use crate::message::{Request, Response};
+use crate::transactional::TransactionalProducer;
 use crate::world::World;
 
 /// The most that a batch holds.
@@ -25,6 +27,16 @@ pub(crate) struct RecordId(u64);
 
 impl RecordId {
     const IDEMPOTENT: u64 = 1 << 63;
+    const TRANSACTIONAL: u64 = 1 << 62;
+
+    /// The name of a transactional producer's record.
+    pub(crate) fn transactional(producer: u32, number: u64) -> Self {
+        Self(Self::TRANSACTIONAL | (u64::from(producer) << 40) | number)
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
 
     fn new(producer: u32, number: u64, is_idempotent: bool) -> Self {
         let flag = if is_idempotent { Self::IDEMPOTENT } else { 0 };
@@ -68,6 +80,7 @@ pub(crate) enum Next {
 pub(crate) enum Client {
     Producer(Producer),
     Consumer(Consumer),
+    Transactional(TransactionalProducer),
     /// Sends orders of administrators and does not look at the answers.
     Administrator,
 }
@@ -94,6 +107,7 @@ pub(crate) struct Consumer {
     partition: TopicPartition,
     leader: Option<BrokerId>,
     offset: Offset,
+    isolation: FetchIsolation,
 }
 
 impl Client {
@@ -101,15 +115,16 @@ impl Client {
         match self {
             Self::Producer(producer) => Some(&producer.partition),
             Self::Consumer(consumer) => Some(&consumer.partition),
-            Self::Administrator => None,
+            Self::Administrator | Self::Transactional(_) => None,
         }
     }
 
     /// It may act now and has no call in flight.
-    pub(crate) fn act(&mut self, world: &mut World) -> Next {
+    pub(crate) fn act(&mut self, world: &mut World, checker: &mut Checker) -> Next {
         match self {
             Self::Producer(producer) => producer.act(world),
             Self::Consumer(consumer) => consumer.act(world),
+            Self::Transactional(producer) => producer.act(world, checker),
             Self::Administrator => Next::Done,
         }
     }
@@ -124,6 +139,7 @@ impl Client {
         match self {
             Self::Producer(producer) => producer.on_response(world, checker, response),
             Self::Consumer(consumer) => consumer.on_response(world, checker, response),
+            Self::Transactional(producer) => producer.on_response(world, checker, response),
             Self::Administrator => Ok(Duration::ZERO),
         }
     }
@@ -132,6 +148,7 @@ impl Client {
     pub(crate) fn is_idle(&self) -> bool {
         match self {
             Self::Producer(producer) => producer.batch.is_none(),
+            Self::Transactional(producer) => producer.is_idle(),
             Self::Consumer(_) | Self::Administrator => true,
         }
     }
@@ -140,13 +157,13 @@ impl Client {
     pub(crate) fn consumed_to(&self) -> Option<Offset> {
         match self {
             Self::Consumer(consumer) => Some(consumer.offset),
-            Self::Producer(_) | Self::Administrator => None,
+            Self::Producer(_) | Self::Transactional(_) | Self::Administrator => None,
         }
     }
 }
 
 /// Asks any broker who leads.
-fn find_leader(world: &mut World, partition: &TopicPartition) -> Next {
+pub(crate) fn find_leader(world: &mut World, partition: &TopicPartition) -> Next {
     let up: Vec<BrokerId> = world.lives.keys().copied().collect();
     match world.random.pick(&up) {
         Some(broker) => {
@@ -189,6 +206,7 @@ impl Producer {
         let request = Request::Produce {
             partition: self.partition.clone(),
             required: self.required,
+            transactional_id: None,
             records: batch.records.clone(),
         };
         Next::Call(leader, request)
@@ -203,7 +221,8 @@ impl Producer {
         let count = world.random.between(1, RECORDS_MAX);
         let mut builder = RecordBatchBuilder::new(0);
         if self.is_idempotent() {
-            let id = ProducerId(i64::from(self.number));
+            // Above all that the cluster gives away.
+            let id = ProducerId((1 << 40) + i64::from(self.number));
             builder = builder.producer(id, ProducerEpoch(0), self.next as i32);
         }
         let mut ids = Vec::new();
@@ -282,11 +301,12 @@ impl Producer {
 }
 
 impl Consumer {
-    pub(crate) fn new(partition: TopicPartition) -> Self {
+    pub(crate) fn new(partition: TopicPartition, isolation: FetchIsolation) -> Self {
         Self {
             partition,
             leader: None,
             offset: 0,
+            isolation,
         }
     }
 
@@ -298,6 +318,7 @@ impl Consumer {
                 Request::Consume {
                     partition: self.partition.clone(),
                     fetch_offset: self.offset,
+                    isolation: self.isolation,
                 },
             ),
         }
@@ -320,7 +341,11 @@ impl Consumer {
                 })
             }
             Some(Response::Consume(fetched)) if fetched.error.is_none() => {
-                self.offset = checker.consumed(&self.partition, self.offset, &fetched.records)?;
+                self.offset = if self.isolation == FetchIsolation::TxnCommitted {
+                    checker.consumed_committed(&self.partition, self.offset, &fetched)?
+                } else {
+                    checker.consumed(&self.partition, self.offset, &fetched.records)?
+                };
                 // A deposed leader that does not know it has nothing new, ever.
                 if fetched.records.is_empty() && world.random.chance(METADATA_REFRESH_PERCENT) {
                     self.leader = None;

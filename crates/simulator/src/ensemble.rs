@@ -50,7 +50,7 @@ impl Ensemble {
         for path in paths::PERSISTENT_PATHS {
             let mut ancestors: Vec<&str> =
                 std::iter::successors(Some(path), |path| paths::parent(path)).collect();
-            ancestors.retain(|path| *path != "/" && *path != paths::LATEST_PRODUCER_ID_BLOCK);
+            ancestors.retain(|path| *path != "/");
             for path in ancestors.into_iter().rev() {
                 // Those that are there already stay.
                 tree.handle(administrator, &Request::create(path, None), world.wall());

@@ -29,6 +29,8 @@ mod run;
 mod settings;
 mod simulation;
 mod trace;
+mod transaction_checker;
+mod transactional;
 mod world;
 
 pub use run::{Failure, Summary, run_seed};

@@ -1,5 +1,6 @@
 //! What travels between the nodes: values, as the deciding crates speak them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ use ottla_model::{
 };
 use ottla_replication::fetcher::{EpochQuery, PlannedFetch};
 use ottla_replication::partition::{EpochEndOffset, Required};
+use ottla_storage::{AbortedTransaction, FetchIsolation};
+use ottla_transaction_coordinator::{Answers, ExpectedProducer, TransactionMarkers};
 
 /// Names a call, once and for all.
 pub(crate) type CallId = u64;
@@ -32,6 +35,10 @@ pub(crate) enum Lane {
     Replication,
     /// A broker's wishes to the controller.
     ToController,
+    /// Markers of transactions.
+    Markers,
+    /// Whether partitions are in a transaction.
+    Verification,
     /// Everything that clients ask.
     Client,
 }
@@ -50,12 +57,22 @@ pub(crate) enum Request {
     Produce {
         partition: TopicPartition,
         required: Required,
+        transactional_id: Option<Arc<str>>,
         records: Bytes,
     },
     Consume {
         partition: TopicPartition,
         fetch_offset: Offset,
+        isolation: FetchIsolation,
     },
+    Transaction(ottla_transaction_coordinator::Request),
+    /// AddPartitionsToTxn that only verifies (KIP-890).
+    Verify {
+        transactional_id: Arc<str>,
+        producer: ExpectedProducer,
+        partitions: BTreeSet<TopicPartition>,
+    },
+    WriteMarkers(Vec<TransactionMarkers>),
     Metadata {
         partition: TopicPartition,
     },
@@ -89,6 +106,9 @@ pub(crate) enum Response {
         leader_epoch: LeaderEpoch,
     },
     Consume(Fetched),
+    Transaction(ottla_transaction_coordinator::Response),
+    Verified(Vec<(TopicPartition, ErrorCode)>),
+    Markers(Answers),
     Metadata {
         leader: Option<BrokerId>,
     },
@@ -102,6 +122,8 @@ pub(crate) struct Fetched {
     pub(crate) log_start_offset: Offset,
     pub(crate) diverging_epoch: Option<EpochEndOffset>,
     pub(crate) records: Bytes,
+    /// For consumers that read what is committed only.
+    pub(crate) aborted: Vec<AbortedTransaction>,
 }
 
 impl Fetched {
@@ -112,6 +134,7 @@ impl Fetched {
             log_start_offset: -1,
             diverging_epoch: None,
             records: Bytes::new(),
+            aborted: Vec::new(),
         }
     }
 }
@@ -179,16 +202,25 @@ impl fmt::Debug for Request {
             Self::Produce {
                 partition,
                 required,
+                transactional_id,
                 records,
             } => write!(
                 f,
-                "produce {partition} {required:?} {} bytes",
+                "produce {partition} {required:?} {transactional_id:?} {} bytes",
                 records.len()
             ),
             Self::Consume {
                 partition,
                 fetch_offset,
-            } => write!(f, "consume {partition}@{fetch_offset}"),
+                isolation,
+            } => write!(f, "consume {partition}@{fetch_offset} {isolation:?}"),
+            Self::Transaction(request) => request.fmt(f),
+            Self::Verify {
+                transactional_id,
+                producer,
+                partitions,
+            } => write!(f, "verify {transactional_id} {producer:?} {partitions:?}"),
+            Self::WriteMarkers(markers) => write!(f, "markers {markers:?}"),
             Self::Metadata { partition } => write!(f, "metadata of {partition}"),
         }
     }

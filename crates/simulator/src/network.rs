@@ -13,7 +13,9 @@ use crate::world::{Event, World};
 const BREAK_MS_MIN: u64 = 5;
 /// A request may arrive so many milliseconds late. Not an order of the controller: UpdateMetadata
 /// bears nothing by which a receiver could tell an old one from a new one of the same controller,
-/// so Kafka's brokers, too, rely on orders that are never overtaken.
+/// so Kafka's brokers, too, rely on orders that are never overtaken. Nor EndTxn and markers: one
+/// that comes after its producer's next transaction has begun ends that (KIP-890; only its second part, after
+/// 3.9, gives each transaction an epoch of its own).
 const LATE_MS_MAX: u64 = 2_000;
 
 /// A call without an answer.
@@ -76,6 +78,10 @@ impl Network {
             world.after(delay, Event::CallFailed { call: id });
             return;
         };
+        let is_end = matches!(
+            request,
+            Request::Transaction(ottla_transaction_coordinator::Request::EndTransaction { .. })
+        );
         let deliver = Event::Request {
             call: id,
             from,
@@ -87,7 +93,7 @@ impl Network {
         if !to_itself && world.random.rarely(world.settings.loss_permille) {
             self.break_connection(world, id);
             if world.random.chance(50) {
-                let late_ms = if lane == Lane::Control {
+                let late_ms = if matches!(lane, Lane::Control | Lane::Markers) || is_end {
                     BREAK_MS_MIN
                 } else {
                     LATE_MS_MAX

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use ottla_model::TopicPartition;
+use ottla_model::ids::TRANSACTION_STATE_TOPIC;
 use ottla_replication::partition::Required;
 
 use crate::random::Random;
@@ -22,6 +23,8 @@ pub struct Summary {
     pub trace_hash: u64,
     /// Acknowledged records (acks=all).
     pub acknowledged: u64,
+    /// How many transactions were committed, and how many aborted.
+    pub transactions: (u64, u64),
     /// How many controllers there were, one after the other.
     pub controllers: i32,
     /// Virtual time that passed.
@@ -73,6 +76,7 @@ pub fn run_seed(seed: u64, prints: bool) -> Result<Summary, Box<Failure>> {
             return Ok(Summary {
                 trace_hash: simulation.trace_hash(),
                 acknowledged: simulation.acknowledged(),
+                transactions: simulation.ended_transactions(),
                 controllers: simulation.checker.controller_epoch(),
                 time: simulation.now().0,
             });
@@ -99,6 +103,13 @@ fn live(simulation: &mut Simulation) -> Result<(), String> {
         simulation.run_for(pause)?;
     }
     simulation.run_for(Duration::from_secs(1))?;
+    let coordinators = simulation.world.settings.transaction_partitions;
+    if coordinators > 0 {
+        let replicas = simulation.world.random.between(2, 3) as usize;
+        let assignment = simulation.draw_assignment(coordinators as u64, replicas);
+        simulation.create_topic(TRANSACTION_STATE_TOPIC, &assignment);
+    }
+    let mut transactional = Vec::new();
     let topics = simulation.world.random.between(1, 2);
     for topic in 0..topics {
         let partitions = simulation.world.random.between(1, 3);
@@ -113,6 +124,18 @@ fn live(simulation: &mut Simulation) -> Result<(), String> {
                 simulation.add_producer(&tp, Required::Leader, 400);
             }
             simulation.add_consumer(&tp);
+            if coordinators > 0 {
+                simulation.add_read_committed_consumer(&tp);
+                transactional.push(tp);
+            }
+        }
+    }
+    if coordinators > 0 {
+        for id in ["a", "b"] {
+            for _ in 0..simulation.world.random.between(1, 2) {
+                let timeout = simulation.world.random.millis(2_000, 8_000);
+                simulation.add_transactional_producer(id, &transactional, timeout);
+            }
         }
     }
     let calm = simulation.world.random.millis(500, 5_000);
@@ -130,5 +153,6 @@ fn live(simulation: &mut Simulation) -> Result<(), String> {
         let missing = simulation.what_is_missing();
         let deleting = simulation.topics_being_deleted();
         format!("{violation}; missing: {missing:?}; being deleted: {deleting:?}")
-    })
+    })?;
+    simulation.checker.transactions.check_whole()
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use ottla_model::TopicPartition;
+use ottla_model::ids::TRANSACTION_STATE_TOPIC;
+
 use crate::random::Random;
 
 /// The shape of a cluster, its configuration and how bad its network is.
@@ -34,6 +37,8 @@ pub struct Settings {
     pub truncation_on_fetch: bool,
     /// `auto.leader.rebalance.enable`
     pub auto_leader_rebalance: bool,
+    /// `transaction.state.log.num.partitions`; 0 without transactions.
+    pub transaction_partitions: i32,
     /// The longest way of a message over the network when all is well.
     pub delay_max: Duration,
     /// Of 1000 messages this many are lost, with their connection.
@@ -57,6 +62,7 @@ impl Settings {
             segment_bytes: 1 << 20,
             truncation_on_fetch: true,
             auto_leader_rebalance: false,
+            transaction_partitions: 0,
             delay_max: Duration::from_millis(2),
             loss_permille: 0,
         }
@@ -77,9 +83,17 @@ impl Settings {
             segment_bytes: if random.chance(50) { 2_000 } else { 1 << 20 },
             truncation_on_fetch: random.chance(75),
             auto_leader_rebalance: random.chance(50),
+            transaction_partitions: random.between(0, 2) as i32,
             delay_max: random.millis(1, 60),
             loss_permille: random.between(0, 15),
             ..Self::quiet(0)
         }
+    }
+
+    /// Which partition of `__transaction_state` coordinates an id.
+    pub(crate) fn transaction_partition(&self, transactional_id: &str) -> TopicPartition {
+        let sum: i32 = transactional_id.bytes().map(i32::from).sum();
+        let partition = sum % self.transaction_partitions.max(1);
+        TopicPartition::new(TRANSACTION_STATE_TOPIC, partition)
     }
 }

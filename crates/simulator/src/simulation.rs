@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ottla_model::{BrokerId, Instant, Offset, TopicPartition};
 use ottla_replication::partition::Required;
+use ottla_storage::FetchIsolation;
 use ottla_storage::directory::{FaultyDirectory, MemoryDirectory};
 
 use crate::broker::{Io, Process, Stopping};
@@ -19,6 +20,7 @@ use crate::network::Network;
 use crate::random::Random;
 use crate::settings::Settings;
 use crate::trace::Trace;
+use crate::transactional::TransactionalProducer;
 use crate::world::{Event, World, note};
 
 /// How long a client waits for an answer before it gives a connection up.
@@ -617,7 +619,40 @@ impl Simulation {
 
     /// Adds a consumer that reads a partition from its beginning.
     pub fn add_consumer(&mut self, partition: &TopicPartition) {
-        self.add_client(Client::Consumer(Consumer::new(partition.clone())));
+        let isolation = FetchIsolation::HighWatermark;
+        self.add_client(Client::Consumer(Consumer::new(
+            partition.clone(),
+            isolation,
+        )));
+    }
+
+    /// Adds a consumer that reads a partition from its beginning, and only what is committed.
+    pub fn add_read_committed_consumer(&mut self, partition: &TopicPartition) {
+        let isolation = FetchIsolation::TxnCommitted;
+        self.add_client(Client::Consumer(Consumer::new(
+            partition.clone(),
+            isolation,
+        )));
+    }
+
+    /// Adds a producer that writes to all of the partitions in transactions. Two of one id fence
+    /// each other.
+    pub fn add_transactional_producer(
+        &mut self,
+        transactional_id: &str,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) {
+        let client = self.clients.len() as u32;
+        let coordinator = self.world.settings.transaction_partition(transactional_id);
+        let producer = TransactionalProducer::new(
+            client,
+            transactional_id.into(),
+            coordinator,
+            partitions.to_vec(),
+            timeout,
+        );
+        self.add_client(Client::Transactional(producer));
     }
 
     fn add_client(&mut self, client: Client) {
@@ -632,6 +667,8 @@ impl Simulation {
         for client in &mut self.clients {
             if let Client::Producer(producer) = client {
                 producer.is_stopping = true;
+            } else if let Client::Transactional(producer) = client {
+                producer.is_stopping = true;
             }
         }
     }
@@ -645,7 +682,7 @@ impl Simulation {
         let Some(state) = self.clients.get_mut(client as usize) else {
             return;
         };
-        match state.act(&mut self.world) {
+        match state.act(&mut self.world, &mut self.checker) {
             Next::Done => {}
             Next::Wait(pause) => self.world.after(pause, Event::Client { client }),
             Next::Call(to, request) => self.client_call(client, to, request),
@@ -699,6 +736,11 @@ impl Simulation {
         self.checker.committed_end(partition)
     }
 
+    /// How many transactions were committed, and how many aborted.
+    pub fn ended_transactions(&self) -> (u64, u64) {
+        self.checker.transactions.ended()
+    }
+
     /// How many records were acknowledged (acks=all).
     pub fn acknowledged(&self) -> u64 {
         self.checker.acknowledged_count()
@@ -714,6 +756,13 @@ impl Simulation {
         }
         if !self.producers_are_idle() {
             return Some("a producer waits".to_owned());
+        }
+        for (broker, machine) in &self.machines {
+            if let Some(process) = &machine.process
+                && !process.transactions_are_idle()
+            {
+                return Some(format!("a transaction lasts on {broker}"));
+            }
         }
         self.checker
             .partitions()

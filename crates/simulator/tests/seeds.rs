@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use ottla_simulator::run_seed;
 
 /// Without `OTTLA_SEEDS=first..last`.
-const SEEDS: RangeInclusive<u64> = 0..=49;
+const SEEDS: RangeInclusive<u64> = 0..=199;
 
 fn seeds() -> RangeInclusive<u64> {
     let Ok(text) = std::env::var("OTTLA_SEEDS") else {
@@ -34,7 +34,7 @@ fn no_seed_breaks_a_promise() {
 
 #[test]
 fn one_seed_gives_one_trace_twice() {
-    for seed in [3, 7] {
+    for seed in [1, 11, 12] {
         let first = run_seed(seed, false).unwrap_or_else(|failure| panic!("{failure}"));
         let second = run_seed(seed, false).unwrap_or_else(|failure| panic!("{failure}"));
         assert_eq!(first, second, "seed {seed}");

@@ -120,6 +120,7 @@ impl Process {
             is_alive: &|id| self.metadata.is_alive(id),
         };
         replica.advance_high_watermark(&around);
+        self.transactions.elected(tp, command.state.leader_epoch);
         Some(())
     }
 
@@ -131,6 +132,8 @@ impl Process {
     ) -> Option<()> {
         let tp = &command.topic_partition;
         self.make_log(tp, topic_id, io)?;
+        self.transactions
+            .resigned(tp, Some(command.state.leader_epoch));
         if !self.metadata.is_alive(command.state.leader) {
             return Some(());
         }
@@ -187,6 +190,7 @@ impl Process {
                 StopReplicaStep::Answer(error) => error,
                 StopReplicaStep::Stop { delete } => {
                     self.stop_following(tp);
+                    self.transactions.resigned(tp, None);
                     if delete {
                         let replica = self.replicas.get_mut(tp);
                         let log = replica.and_then(|replica| {

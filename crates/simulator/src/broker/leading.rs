@@ -13,6 +13,7 @@ use ottla_replication::replica::FollowerFetch;
 use ottla_replication::{LogOffsetMetadata, LogOffsets};
 use ottla_storage::{FetchIsolation, Log, LogPosition, LogReader, ReadError, VerificationGuard};
 
+use super::transactions::{Appended, MarkerPlace};
 use super::{Io, Process, Replica, offsets};
 use crate::message::{CallId, FetchRequest, Fetched, FollowerPosition, Response};
 
@@ -23,10 +24,17 @@ const CONSUMER_BYTES_MAX: usize = 4_000;
 
 /// A producer that waits for the in-sync replicas.
 pub(super) struct WaitingProducer {
-    call: CallId,
+    pub(super) waiter: Waiter,
     base_offset: Offset,
     required_offset: Offset,
     pub(super) deadline: Instant,
+}
+
+/// Whom an append is for.
+pub(super) enum Waiter {
+    Client(CallId),
+    Coordinator(Appended),
+    Marker(MarkerPlace),
 }
 
 /// A follower that waits for records.
@@ -40,11 +48,12 @@ impl Process {
         &mut self,
         call: CallId,
         tp: &TopicPartition,
-        required: Required,
+        (required, guard): (Required, VerificationGuard),
         records: Bytes,
         io: &mut Io<'_>,
     ) {
-        match self.append(tp, required, records, io) {
+        let origin = (AppendOrigin::Client, guard);
+        match self.append(tp, required, origin, records, io) {
             Err(error) => io.reply(
                 call,
                 Response::Produce {
@@ -62,7 +71,7 @@ impl Process {
                 };
                 if required == Required::InSyncReplicas {
                     replica.producers.push(WaitingProducer {
-                        call,
+                        waiter: Waiter::Client(call),
                         base_offset,
                         required_offset: last_offset + 1,
                         deadline: io.now + PRODUCE_TIMEOUT,
@@ -79,10 +88,38 @@ impl Process {
         }
     }
 
+    /// Appends as the leader of a partition, and queues one who waits for the in-sync replicas.
+    pub(super) fn append_for(
+        &mut self,
+        tp: &TopicPartition,
+        waiter: Waiter,
+        timeout: std::time::Duration,
+        records: Bytes,
+        io: &Io<'_>,
+    ) -> Result<(), (Waiter, ErrorCode)> {
+        let origin = (AppendOrigin::Coordinator, VerificationGuard::NONE);
+        match self.append(tp, Required::InSyncReplicas, origin, records, io) {
+            Err(error) => Err((waiter, error)),
+            Ok((base_offset, last_offset)) => {
+                self.touched.insert(tp.clone());
+                if let Some(replica) = self.replicas.get_mut(tp) {
+                    replica.producers.push(WaitingProducer {
+                        waiter,
+                        base_offset,
+                        required_offset: last_offset + 1,
+                        deadline: io.now + timeout,
+                    });
+                }
+                Ok(())
+            }
+        }
+    }
+
     fn append(
         &mut self,
         tp: &TopicPartition,
         required: Required,
+        (origin, guard): (AppendOrigin, VerificationGuard),
         records: Bytes,
         io: &Io<'_>,
     ) -> Result<(Offset, Offset), ErrorCode> {
@@ -93,7 +130,6 @@ impl Process {
             .partition
             .may_append(required, min_insync_replicas)?;
         let log = replica.log.as_mut().ok_or(ErrorCode::NotLeaderOrFollower)?;
-        let (origin, guard) = (AppendOrigin::Client, VerificationGuard::NONE);
         let info = log
             .append_as_leader(records, leader_epoch, origin, guard, io.wall)
             .map_err(|error| error.code())?;
@@ -213,20 +249,37 @@ impl Process {
         })
     }
 
-    pub(super) fn consume(&self, tp: &TopicPartition, fetch_offset: Offset) -> Fetched {
-        self.read_for_consumer(tp, fetch_offset)
+    pub(super) fn consume(
+        &self,
+        tp: &TopicPartition,
+        fetch_offset: Offset,
+        isolation: FetchIsolation,
+    ) -> Fetched {
+        self.read_for_consumer(tp, fetch_offset, isolation)
             .unwrap_or_else(Fetched::failed)
     }
 
-    fn read_for_consumer(&self, tp: &TopicPartition, from: Offset) -> Result<Fetched, ErrorCode> {
+    fn read_for_consumer(
+        &self,
+        tp: &TopicPartition,
+        from: Offset,
+        isolation: FetchIsolation,
+    ) -> Result<Fetched, ErrorCode> {
         let missing = || self.lookup_error(tp);
         let replica = self.replicas.get(tp).ok_or_else(missing)?;
         replica.partition.may_read(None, ReadRequirement::Leader)?;
         let log = replica.log.as_ref().ok_or(ErrorCode::NotLeaderOrFollower)?;
-        let isolation = FetchIsolation::HighWatermark;
-        let records = read(&log.reader(), from, CONSUMER_BYTES_MAX, isolation, true)?;
+        let read = log
+            .reader()
+            .read(from, CONSUMER_BYTES_MAX, isolation, true)
+            .map_err(|error| read_error(&error))?;
+        let records = match read.slice {
+            None => Bytes::new(),
+            Some(slice) => slice.read().map_err(|_| ErrorCode::KafkaStorageError)?,
+        };
         Ok(Fetched {
             records,
+            aborted: read.aborted_transactions.unwrap_or_default(),
             ..answer(&offsets(log))
         })
     }
@@ -256,10 +309,11 @@ impl Process {
     /// Answers the producers and followers that need not wait any longer.
     pub(super) fn complete_waiting(&mut self, io: &mut Io<'_>) {
         let min_insync_replicas = self.settings.min_insync_replicas;
+        let mut done = Vec::new();
         for replica in self.replicas.values_mut() {
             let high_watermark = replica.offsets().high_watermark;
             let partition = &replica.partition;
-            replica.producers.retain(|waiting| {
+            for waiting in std::mem::take(&mut replica.producers) {
                 let ready = partition.produce_is_ready(
                     waiting.required_offset,
                     high_watermark,
@@ -267,17 +321,28 @@ impl Process {
                 );
                 let timed_out =
                     || (waiting.deadline <= io.now).then_some(ErrorCode::RequestTimedOut);
-                let Some(error) = ready.or_else(timed_out) else {
-                    return true;
-                };
-                let response = Response::Produce {
-                    error,
-                    base_offset: waiting.base_offset,
-                    leader_epoch: partition.leader_epoch(),
-                };
-                io.reply(waiting.call, response);
-                false
-            });
+                match ready.or_else(timed_out) {
+                    None => replica.producers.push(waiting),
+                    Some(error) => done.push((waiting, error, partition.leader_epoch())),
+                }
+            }
+        }
+        for (waiting, error, leader_epoch) in done {
+            match waiting.waiter {
+                Waiter::Client(call) => {
+                    let response = Response::Produce {
+                        error,
+                        base_offset: waiting.base_offset,
+                        leader_epoch,
+                    };
+                    io.reply(call, response);
+                }
+                Waiter::Coordinator(appended) => {
+                    self.transactions
+                        .appended(appended, error, waiting.base_offset);
+                }
+                Waiter::Marker(place) => self.on_marker_done(place, error, io),
+            }
         }
         self.forget_deleted();
         let look_again = !self.touched.is_empty();

@@ -7,6 +7,7 @@ mod disk;
 mod following;
 mod leading;
 mod metadata;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use ottla_replication::isr_manager::{IsrChange, IsrManager};
 use ottla_replication::partition::Surroundings;
 use ottla_replication::{LogOffsets, Partition};
 use ottla_storage::directory::FaultyDirectory;
-use ottla_storage::{LoadError, Log};
+use ottla_storage::{LoadError, Log, VerificationGuard};
+use ottla_transaction_coordinator::SendToken;
 
 use crate::message::{CallId, Lane, Output, Request, Response};
 use crate::settings::Settings;
@@ -30,6 +32,7 @@ use disk::Disk;
 use following::Follower;
 use leading::{WaitingFetcher, WaitingProducer};
 use metadata::Metadata;
+use transactions::{Transactions, Verification};
 
 /// The clocks, names for calls, and a place for what is to be done.
 pub(crate) struct Io<'a> {
@@ -88,6 +91,9 @@ enum Purpose {
         sent: Vec<(TopicPartition, IsrChange)>,
     },
     ControlledShutdown,
+    Verification(Verification),
+    Markers(SendToken),
+    ProducerIds,
 }
 
 /// How far an orderly end has come.
@@ -125,6 +131,7 @@ pub(crate) struct Process {
     calls: BTreeMap<CallId, Purpose>,
     /// Partitions to be looked at again: by waiting requests here, by the checker outside.
     touched: BTreeSet<TopicPartition>,
+    transactions: Transactions,
     next_shrink: Instant,
     next_checkpoint: Instant,
     next_flush: Instant,
@@ -178,6 +185,7 @@ impl Process {
             next_token: 0,
             calls: BTreeMap::new(),
             touched: BTreeSet::new(),
+            transactions: Transactions::new(io.now),
             next_shrink: io.now + settings.replica_lag_time_max / 2,
             next_checkpoint: io.now + settings.high_watermark_checkpoint_interval,
             next_flush: io.now + settings.flush_interval,
@@ -222,13 +230,34 @@ impl Process {
             Request::Produce {
                 partition,
                 required,
+                transactional_id,
                 records,
-            } => self.on_produce(call, &partition, required, records, io),
+            } => match transactional_id {
+                None => self.on_produce(
+                    call,
+                    &partition,
+                    (required, VerificationGuard::NONE),
+                    records,
+                    io,
+                ),
+                Some(id) => self.on_transactional_produce(call, &id, &partition, records, io),
+            },
+            Request::Transaction(request) => self.on_transaction_request(call, request),
+            Request::Verify {
+                transactional_id,
+                producer,
+                partitions,
+            } => {
+                let answer = self.verify(&transactional_id, producer, &partitions);
+                io.reply(call, Response::Verified(answer));
+            }
+            Request::WriteMarkers(markers) => self.on_write_markers(call, &markers, io),
             Request::Consume {
                 partition,
                 fetch_offset,
+                isolation,
             } => {
-                let fetched = self.consume(&partition, fetch_offset);
+                let fetched = self.consume(&partition, fetch_offset, isolation);
                 io.reply(call, Response::Consume(fetched));
             }
             Request::Metadata { partition } => {
@@ -272,6 +301,11 @@ impl Process {
             ) => self.on_leader_lost(leader, io),
             (Purpose::IsrChanges { sent }, response) => self.on_isr_answer(sent, response, io),
             (Purpose::ControlledShutdown, response) => self.on_shutdown_answer(response, io),
+            (Purpose::Verification(waiting), response) => {
+                self.on_verified(waiting, response, io);
+            }
+            (Purpose::Markers(token), response) => self.on_markers_answered(token, response),
+            (Purpose::ProducerIds, response) => self.on_producer_ids(response),
         }
         self.settle(io);
     }
@@ -312,6 +346,7 @@ impl Process {
             .chain(self.channels.values().filter_map(Channel::next_deadline))
             .chain(self.followers.values().filter_map(|f| f.next_deadline(now)))
             .chain(self.fetches.values().map(|fetch| fetch.deadline))
+            .chain(self.transactions.next_deadline())
             .chain(
                 self.replicas
                     .values()
@@ -328,7 +363,7 @@ impl Process {
 
     /// After every event: answers what can be answered, sends what can be sent.
     fn settle(&mut self, io: &mut Io<'_>) {
-        self.complete_waiting(io);
+        self.coordinate_transactions(io);
         self.send_isr_changes(io);
         self.send_orders(io);
         self.fetch(io);

@@ -1,0 +1,207 @@
+//! What must hold of transactions, whatever happens.
+//!
+//! - A transaction ends in the same way in all of its partitions, and a committed one with every
+//!   record that was sent for it, once each.
+//! - It is committed only if its producer asked for that, and always if the producer was told so.
+//! - A zombie, whose successor was told its epoch, commits nothing that it begins after that.
+//!
+//! What consumers with read_committed are left with is compared with this in
+//! [`Checker::consumed_committed`](crate::checker::Checker::consumed_committed).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ottla_model::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use ottla_record::{BatchView, DECOMPRESSED_SIZE_MAX, EndTransactionMarker, TransactionResult};
+use ottla_transaction_coordinator::ExpectedProducer;
+
+use crate::checker::Violation;
+use crate::client::RecordId;
+
+/// Names a transaction: its client, and the how-manieth of that client it is.
+pub(crate) type TransactionName = (u32, u64);
+
+/// How far the producer has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wish {
+    /// It has not said how the transaction is to end.
+    None,
+    Commit,
+    Abort,
+}
+
+#[derive(Debug)]
+struct Transaction {
+    sent: BTreeMap<RecordId, TopicPartition>,
+    wish: Wish,
+    /// It was told that its wish is done.
+    is_told: bool,
+    /// It began after a successor had been told its epoch.
+    is_zombies: bool,
+    outcomes: BTreeMap<TopicPartition, TransactionResult>,
+    committed: BTreeSet<RecordId>,
+}
+
+#[derive(Default)]
+pub(crate) struct Transactions {
+    all: BTreeMap<TransactionName, Transaction>,
+    of_record: BTreeMap<RecordId, TransactionName>,
+    appended: BTreeMap<RecordId, (TopicPartition, Offset)>,
+    /// The newest epoch that somebody was told.
+    epochs: BTreeMap<ProducerId, ProducerEpoch>,
+}
+
+// What producers do.
+impl Transactions {
+    /// A producer was told its epoch.
+    pub(crate) fn initialized(&mut self, producer: ExpectedProducer) {
+        let epoch = self.epochs.entry(producer.producer_id);
+        let epoch = epoch.or_insert(producer.producer_epoch);
+        *epoch = (*epoch).max(producer.producer_epoch);
+    }
+
+    /// A producer begins a transaction.
+    pub(crate) fn begun(&mut self, producer: ExpectedProducer, name: TransactionName) {
+        let newest = self.epochs.get(&producer.producer_id);
+        let transaction = Transaction {
+            sent: BTreeMap::new(),
+            wish: Wish::None,
+            is_told: false,
+            is_zombies: newest.is_some_and(|newest| *newest > producer.producer_epoch),
+            outcomes: BTreeMap::new(),
+            committed: BTreeSet::new(),
+        };
+        self.all.insert(name, transaction);
+    }
+
+    /// It is about to send a record.
+    pub(crate) fn sends(&mut self, name: TransactionName, tp: &TopicPartition, id: RecordId) {
+        self.of_record.insert(id, name);
+        if let Some(transaction) = self.all.get_mut(&name) {
+            transaction.sent.insert(id, tp.clone());
+        }
+    }
+
+    /// It is about to say how the transaction is to end.
+    pub(crate) fn wishes(&mut self, name: TransactionName, commit: bool) {
+        if let Some(transaction) = self.all.get_mut(&name) {
+            transaction.wish = if commit { Wish::Commit } else { Wish::Abort };
+        }
+    }
+
+    /// It is told that this is done.
+    pub(crate) fn told(&mut self, name: TransactionName) -> Result<(), Violation> {
+        let Some(transaction) = self.all.get_mut(&name) else {
+            return Ok(());
+        };
+        transaction.is_told = true;
+        if transaction.is_zombies {
+            return Err(format!("zombie's {name:?} was ended: {transaction:?}"));
+        }
+        if transaction.wish == Wish::Commit {
+            let aborted = |outcome: &TransactionResult| *outcome == TransactionResult::Abort;
+            if transaction.outcomes.values().any(aborted) {
+                return Err(format!(
+                    "{name:?} is acknowledged, but aborted: {transaction:?}"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+// What is in the logs.
+impl Transactions {
+    pub(crate) fn appended(
+        &mut self,
+        tp: &TopicPartition,
+        offset: Offset,
+        id: RecordId,
+    ) -> Result<(), Violation> {
+        let place = (tp.clone(), offset);
+        match self.appended.insert(id, place) {
+            None => Ok(()),
+            Some(before) => Err(format!(
+                "{id:?} is at {before:?} and again at {tp} {offset}"
+            )),
+        }
+    }
+
+    /// A marker of the producer of these records.
+    pub(crate) fn ended_in(
+        &mut self,
+        tp: &TopicPartition,
+        records: &[(Offset, RecordId)],
+        outcome: TransactionResult,
+    ) -> Result<(), Violation> {
+        for (offset, id) in records {
+            let name = self.of_record.get(id).copied();
+            let Some((name, transaction)) =
+                name.and_then(|name| Some((name, self.all.get_mut(&name)?)))
+            else {
+                return Err(format!("{tp}: {id:?} at {offset} is of no transaction"));
+            };
+            let fail = |what: &str, transaction: &Transaction| {
+                Err(format!(
+                    "{tp}: {name:?} {what} by {outcome:?} after {id:?} at {offset}: {transaction:?}"
+                ))
+            };
+            transaction.outcomes.insert(tp.clone(), outcome);
+            if transaction.outcomes.values().any(|other| *other != outcome) {
+                return fail("is torn", transaction);
+            }
+            if outcome == TransactionResult::Abort {
+                if transaction.wish == Wish::Commit && transaction.is_told {
+                    return fail("was committed and is ended", transaction);
+                }
+                continue;
+            }
+            transaction.committed.insert(*id);
+            if transaction.wish != Wish::Commit {
+                return fail("is not to be committed, but is ended", transaction);
+            }
+            if transaction.is_zombies {
+                return fail("is a zombie's and is ended", transaction);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many were committed and how many aborted.
+    pub(crate) fn ended(&self) -> (u64, u64) {
+        let count = |outcome| {
+            let ended = |transaction: &&Transaction| {
+                transaction.outcomes.values().any(|found| *found == outcome)
+            };
+            self.all.values().filter(ended).count() as u64
+        };
+        (
+            count(TransactionResult::Commit),
+            count(TransactionResult::Abort),
+        )
+    }
+
+    /// At the end: what is committed is whole, and what was acknowledged is committed.
+    pub(crate) fn check_whole(&self) -> Result<(), Violation> {
+        for (name, transaction) in &self.all {
+            let acknowledged = transaction.wish == Wish::Commit && transaction.is_told;
+            let committed = acknowledged || !transaction.committed.is_empty();
+            if committed && transaction.committed.len() != transaction.sent.len() {
+                return Err(format!("{name:?} is not whole: {transaction:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a marker ends its transaction.
+pub(crate) fn read_marker(batch: &BatchView<'_>) -> Result<TransactionResult, Violation> {
+    let text = |error: ottla_record::InvalidRecords| error.to_string();
+    let records = batch.records(DECOMPRESSED_SIZE_MAX).map_err(text)?;
+    for record in records.iter().map_err(text)? {
+        let marker = EndTransactionMarker::parse(&record.map_err(text)?).map_err(text)?;
+        if let Some(marker) = marker {
+            return Ok(marker.result);
+        }
+    }
+    Err(format!("no marker in the batch at {}", batch.base_offset()))
+}
