@@ -20,7 +20,7 @@ use crate::batch_file::BatchFile;
 /// The file that a broker holds locked while it has the log directory open.
 const LOCK_FILE: &str = ".lock";
 /// Says that nothing needs recovery; not true any more.
-const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
+pub(crate) const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
 
 /// Why nothing, or not everything, was done.
 #[derive(Debug, thiserror::Error)]

@@ -17,6 +17,7 @@ use ottla_storage::producer::snapshot;
 
 use crate::batch_file::BatchFile;
 use crate::index_file;
+use crate::truncate::CLEAN_SHUTDOWN_FILE;
 
 /// One thing that is wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +100,8 @@ struct Checkpoints {
     log_starts: PartitionOffsets,
     high_watermarks: PartitionOffsets,
     cleaned: PartitionOffsets,
+    /// Whether the broker ended in order, and so wrote all of these last.
+    is_clean: bool,
 }
 
 impl Checkpoints {
@@ -118,6 +121,7 @@ impl Checkpoints {
             log_starts: read(LOG_START_CHECKPOINT),
             high_watermarks: read(HIGH_WATERMARK_CHECKPOINT),
             cleaned: read(CLEANER_CHECKPOINT),
+            is_clean: directory.join(CLEAN_SHUTDOWN_FILE).exists(),
         }
     }
 }
@@ -193,7 +197,9 @@ fn check_partition(
         }
     }
     let end = next_offset.unwrap_or_default();
-    check_epochs(path, &epochs, end, report);
+    let log_start = checkpoints.log_starts.get(partition).copied();
+    let bounds = (log_start.unwrap_or_default(), end);
+    check_epochs(path, &epochs, bounds, checkpoints.is_clean, report);
     for (name, offsets) in [
         (RECOVERY_POINT_CHECKPOINT, &checkpoints.recovery_points),
         (LOG_START_CHECKPOINT, &checkpoints.log_starts),
@@ -363,7 +369,13 @@ fn check_index(path: &Path, kind: FileKind, base: Offset, segment: &Segment, rep
     }
 }
 
-fn check_epochs(path: &Path, found: &[(LeaderEpoch, Offset)], end: Offset, report: &mut Report) {
+fn check_epochs(
+    path: &Path,
+    found: &[(LeaderEpoch, Offset)],
+    (log_start, end): (Offset, Offset),
+    is_clean: bool,
+    report: &mut Report,
+) {
     let file = path.join(LEADER_EPOCH_CHECKPOINT);
     if !file.exists() {
         return;
@@ -394,7 +406,18 @@ fn check_epochs(path: &Path, found: &[(LeaderEpoch, Offset)], end: Offset, repor
         );
         report.problem(&file, reason);
     }
-    for (epoch, offset) in found {
+    // Deleted records are in segments until all of a segment is; their epochs go at once, and the
+    // one that spans the log's start begins there. A crash leaves the start that was noted behind.
+    let log_start = match entries.first() {
+        Some((_, first)) if !is_clean => log_start.max(*first),
+        _ => log_start,
+    };
+    for (index, (epoch, offset)) in found.iter().enumerate() {
+        let epoch_end = found.get(index + 1).map_or(end, |next| next.1);
+        if epoch_end <= log_start {
+            continue;
+        }
+        let offset = &log_start.max(*offset);
         let start = entries.iter().find(|entry| entry.0 == *epoch);
         if start.is_none_or(|(_, start)| start > offset) {
             let reason = format!(
@@ -403,5 +426,53 @@ fn check_epochs(path: &Path, found: &[(LeaderEpoch, Offset)], end: Offset, repor
             );
             report.problem(&file, reason);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use ottla_record::RecordBatchBuilder;
+
+    use super::*;
+
+    fn batch(offset: Offset, epoch: LeaderEpoch) -> Bytes {
+        let mut builder = RecordBatchBuilder::new(offset).leader_epoch(epoch);
+        let value = Some(&b"value"[..]);
+        builder
+            .append(Timestamp(1000 + offset), None, value)
+            .unwrap();
+        builder.build().unwrap()
+    }
+
+    #[test]
+    fn epochs_of_deleted_records_are_not_missed() {
+        let log_dir = tempfile::tempdir().unwrap();
+        let directory = log_dir.path().join("topic-0");
+        std::fs::create_dir(&directory).unwrap();
+        let epochs = [0, 0, 1, 1, 2, 2];
+        let bytes: Vec<u8> = (0..)
+            .zip(epochs)
+            .flat_map(|(offset, epoch)| batch(offset, LeaderEpoch(epoch)))
+            .collect();
+        std::fs::write(directory.join(FileKind::Log.file_name(0)), bytes).unwrap();
+        let problems = |checkpoint: &str, log_start: Offset, is_clean: bool| {
+            let start = format!("0\n1\ntopic 0 {log_start}\n");
+            std::fs::write(log_dir.path().join(LOG_START_CHECKPOINT), start).unwrap();
+            std::fs::write(directory.join(LEADER_EPOCH_CHECKPOINT), checkpoint).unwrap();
+            let mark = log_dir.path().join(CLEAN_SHUTDOWN_FILE);
+            match is_clean {
+                true => std::fs::write(mark, "").unwrap(),
+                false => std::fs::remove_file(mark).unwrap(),
+            }
+            verify(log_dir.path()).unwrap().problems.len()
+        };
+        let (whole, deleted) = ("0\n3\n0 0\n1 2\n2 4\n", "0\n2\n1 3\n2 4\n");
+        assert_eq!(problems(whole, 0, true), 0);
+        assert_eq!(problems(deleted, 3, true), 0);
+        assert_eq!(problems(deleted, 2, true), 1, "epoch 1 began at 2");
+        assert_eq!(problems(deleted, 0, true), 2);
+        assert_eq!(problems("0\n1\n1 3\n", 3, true), 1, "epoch 2");
+        assert_eq!(problems(deleted, 0, false), 0, "noted late");
     }
 }
