@@ -1,6 +1,6 @@
 //! Three brokers on a real ZooKeeper: what is acknowledged is kept while brokers come and go.
 
-use ottla_integration::{Cluster, Load};
+use ottla_integration::{Cluster, Load, Operator};
 
 #[test]
 fn a_cluster_of_three_forms_and_survives_the_loss_of_its_controller() {
@@ -20,6 +20,17 @@ fn a_cluster_of_three_forms_and_survives_the_loss_of_its_controller() {
         .wait_for_isr("load", 0, &[1, 2, 3])
         .expect("all in sync");
 
+    // Every follower is handed from one set of fetchers to another, and goes on.
+    let mut operator = Operator::new(&cluster.bootstrap()).expect("java");
+    operator
+        .configure(
+            &["--entity-type", "brokers", "--entity-default"],
+            &["--add-config", "num.replica.fetchers=2"],
+        )
+        .expect("more fetchers");
+    load.wait_for_progress()
+        .unwrap_or_else(|error| panic!("more fetchers: {error:#}\n{}", cluster.logs()));
+
     let controller = cluster.controller().expect("a controller");
     cluster.broker(controller).kill().expect("a kill");
     let next = cluster.controller_other_than(controller).expect("the next");
@@ -30,6 +41,13 @@ fn a_cluster_of_three_forms_and_survives_the_loss_of_its_controller() {
     cluster
         .wait_for_isr("load", 0, &[1, 2, 3])
         .expect("all in sync again");
+    for id in cluster.ids() {
+        let log = cluster.broker(id).log();
+        assert!(
+            id == controller || log.contains("fetchers per leader"),
+            "broker {id}:\n{log}"
+        );
+    }
     let records = load
         .finish()
         .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));

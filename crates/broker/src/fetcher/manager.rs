@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use ottla_client::ConnectionConfig;
@@ -54,7 +55,7 @@ pub struct Fetchers {
     versions: LeaderVersions,
     settings: FetcherSettings,
     limits: FetchLimits,
-    fetcher_count: i32,
+    fetcher_count: AtomicI32,
     socket_timeout: Duration,
     runtime: Handle,
     running: Mutex<BTreeMap<FetcherKey, Running>>,
@@ -105,7 +106,7 @@ impl Fetchers {
                 bytes_max: config.replica_fetch_response_max_bytes,
                 partition_bytes_max: config.replica_fetch_max_bytes,
             },
-            fetcher_count: config.num_replica_fetchers.max(1),
+            fetcher_count: AtomicI32::new(config.num_replica_fetchers.max(1)),
             socket_timeout: millis(config.replica_socket_timeout_ms),
             runtime: Handle::current(),
             running: Mutex::default(),
@@ -183,6 +184,17 @@ impl Fetchers {
         self.settings.truncation_on_fetch
     }
 
+    /// How many fetchers share the partitions of one leader (`num.replica.fetchers`).
+    pub(crate) fn fetcher_count(&self) -> i32 {
+        self.fetcher_count.load(Ordering::Acquire)
+    }
+
+    /// Changes that number, while nothing is followed: which fetcher a partition belongs to
+    /// depends on it.
+    pub(crate) fn set_fetcher_count(&self, count: i32) {
+        self.fetcher_count.store(count.max(1), Ordering::Release);
+    }
+
     /// Follows partitions, each from its leader alone.
     pub(crate) fn follow(&self, partitions: Vec<Follow>) {
         let mut running = self.running.lock();
@@ -193,7 +205,7 @@ impl Fetchers {
         } in partitions
         {
             self.stop_one(&running, &partition);
-            let key = (leader, fetcher_id(&partition, self.fetcher_count));
+            let key = (leader, fetcher_id(&partition, self.fetcher_count()));
             let fetcher = running.entry(key).or_insert_with(|| self.start_one(key));
             tracing::info!(%partition, leader = leader.0, offset = initial.fetch_offset, leader_epoch = initial.current_leader_epoch.0, "following");
             fetcher.shared.add(partition, initial);
@@ -218,7 +230,7 @@ impl Fetchers {
     }
 
     fn stop_one(&self, running: &BTreeMap<FetcherKey, Running>, partition: &TopicPartition) {
-        let id = fetcher_id(partition, self.fetcher_count);
+        let id = fetcher_id(partition, self.fetcher_count());
         for (_, fetcher) in running.iter().filter(|((_, other), _)| *other == id) {
             fetcher.shared.remove(partition);
         }

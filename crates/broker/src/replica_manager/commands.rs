@@ -8,7 +8,7 @@ use ottla_model::control::{
     LeaderAndIsrPartition, LeaderAndIsrRequest, LeaderAndIsrResponse, StopReplicaRequest,
     StopReplicaResponse, UpdateMetadataRequest,
 };
-use ottla_model::{ErrorCode, LeaderEpoch, TopicId, TopicPartition};
+use ottla_model::{BrokerId, ErrorCode, LeaderEpoch, TopicId, TopicPartition};
 use ottla_replication::control::{
     Hosted as HostedFacts, LeaderAndIsrStep, StopReplicaStep, leader_and_isr_step,
     stop_replica_step,
@@ -381,6 +381,50 @@ impl ReplicaManager {
         if let Some(fetchers) = self.fetchers() {
             fetchers.stop(partitions);
         }
+    }
+
+    /// Shares the followed partitions among another number of fetchers per leader
+    /// (`num.replica.fetchers`).
+    pub(super) fn resize_fetchers(&self, count: i32) {
+        let Some(fetchers) = self.fetchers() else {
+            return;
+        };
+        if fetchers.fetcher_count() == count.max(1) {
+            return;
+        }
+        // No command changes who follows whom meanwhile.
+        let _fence = self.control.lock();
+        let table = self.table.load();
+        let followed: Vec<_> = table
+            .online()
+            .filter(|hosted| !hosted.view().partition().is_leader())
+            .collect();
+        let names: Vec<_> = followed
+            .iter()
+            .map(|hosted| hosted.topic_partition().clone())
+            .collect();
+        // First, for a fetcher that still appends would move the end from under the next.
+        fetchers.stop(&names);
+        fetchers.set_fetcher_count(count);
+        tracing::info!(
+            count,
+            partitions = names.len(),
+            "another number of fetchers per leader"
+        );
+        let follows = followed.iter().filter_map(|hosted| {
+            let inner = hosted.lock();
+            let leader = inner
+                .partition
+                .leader()
+                .filter(|id| *id != BrokerId::NONE)?;
+            let topic_id = hosted.view().topic_id().unwrap_or(TopicId::ZERO);
+            Some(Follow {
+                partition: hosted.topic_partition().clone(),
+                leader,
+                initial: self.initial_fetch(&inner, topic_id)?,
+            })
+        });
+        fetchers.follow(follows.collect());
     }
 
     /// From where a new follower fetches.

@@ -208,6 +208,7 @@ impl ReplicaManager {
     /// Takes over changed broker defaults: call after [`Configs::set_broker`].
     pub fn update_broker_config(&self) {
         self.update_throttled_rates();
+        self.resize_fetchers(self.configs.broker().num_replica_fetchers);
         for topic in self.table.load().topic_names() {
             self.update_topic_config(topic.as_str());
         }
