@@ -113,6 +113,32 @@ def median(results, key):
     return statistics.median(values) if values else None
 
 
+AT_MOST, AT_LEAST, RATIO = "≤", "≥", "ratio ≤"
+
+
+def table(title, names, measures, results):
+    """measures: {workload: [(what, its unit, (kind of aim, bound) or None)]}; an aim that is no ratio is
+    of this broker alone."""
+    print(f"| {title} | measure | ottla | Kafka | ratio | aim | |")
+    print("|---|---|--:|--:|--:|---|---|")
+    for name in names:
+        for measure, unit, aim in measures[name]:
+            ours, theirs = (
+                median([r[name] for r in results[kind] if name in r], measure) for kind in ["ottla", "kafka"]
+            )
+            share = ratio(ours, theirs)
+            wanted, verdict = "", ""
+            if aim:
+                kind, bound = aim
+                value = share if kind == RATIO else ours
+                wanted = f"{kind} {bound}"
+                if value is not None:
+                    met = value >= bound if kind == AT_LEAST else value <= bound
+                    verdict = "met" if met else "**missed**"
+            cells = [name, f"{measure}, {unit}", number(ours), number(theirs), number(share), wanted, verdict]
+            print("| " + " | ".join(cells) + " |")
+
+
 def rounds(count, one_round):
     """Both brokers in turn, and each first in turn: {kind: [result]}, of complete rounds only."""
     base = ROOT / "target/bench"

@@ -65,7 +65,7 @@ AIM_E2E_P99 = 0.5
 class Broker:
     """A broker with fresh data."""
 
-    def __init__(self, kind, directory):
+    def __init__(self, kind, directory, settings=()):
         self.port = free_port()
         self.others = []
         self.topics = {}
@@ -75,6 +75,7 @@ class Broker:
             "log.dirs": directory / "logs",
             "offsets.topic.replication.factor": 1,
             "group.initial.rebalance.delay.ms": 0,
+            **dict(settings),
         }
         if kind == "kafka":
             zookeeper = free_port()
@@ -95,13 +96,20 @@ class Broker:
         config = directory / "server.properties"
         config.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
         if kind == "kafka":
-            arguments = ["java", *SERVER_FLAGS, SERVER_LOGGING, "-cp", JARS, "kafka.Kafka", str(config)]
+            self.arguments = ["java", *SERVER_FLAGS, SERVER_LOGGING, "-cp", JARS, "kafka.Kafka", str(config)]
         else:
-            arguments = [str(ROOT / "target/release/ottla"), "server", str(config)]
-        self.process = Process(arguments, directory / "broker.log")
-        wait_port(self.port, self.process.popen)
-        self.start_seconds = time.monotonic() - self.process.started
+            self.arguments = [str(ROOT / "target/release/ottla"), "server", str(config)]
+        self.directory = directory
+        # None where there is no ZooKeeper.
+        self.zookeeper = properties.get("zookeeper.connect")
         self.bootstrap = f"127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self, deadline=60):
+        """Again, after it was stopped, on what it left."""
+        self.process = Process(self.arguments, self.directory / "broker.log")
+        wait_port(self.port, self.process.popen, deadline)
+        self.start_seconds = time.monotonic() - self.process.started
 
     def stop(self):
         self.process.stop()
