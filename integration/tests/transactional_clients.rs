@@ -1,5 +1,5 @@
-//! Exactly once over a cluster whose brokers are killed: transactional producers of librdkafka
-//! and Java, with the remaining brokers as coordinators and leaders.
+//! Exactly once over a cluster whose brokers are killed, stopped and held: producers of librdkafka
+//! and Java, zombies among them, and transactions that outlive their time.
 //!
 //! `OTTLA_TEST_SEED` repeats a run, `OTTLA_TEST_ROUNDS` makes the history longer.
 
@@ -16,13 +16,19 @@ use ottla_integration::{Cluster, Operator, Process, Random, command, tools};
 
 const DEADLINE: Duration = Duration::from_secs(180);
 const STATE: &str = "__transaction_state";
+const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 const ROUNDS: u32 = 20;
+const WRITERS: usize = 5;
 const PROPERTIES: &[(&str, &str)] = &[
     ("default.replication.factor", "3"),
     ("min.insync.replicas", "2"),
     ("transaction.state.log.min.isr", "2"),
     ("transaction.state.log.num.partitions", "4"),
     ("offsets.topic.num.partitions", "4"),
+    (
+        "transaction.abort.timed.out.transaction.cleanup.interval.ms",
+        "500",
+    ),
     ("zookeeper.session.timeout.ms", "2000"),
     ("replica.lag.time.max.ms", "4000"),
 ];
@@ -44,8 +50,8 @@ impl Shaken {
         })
     }
 
-    /// Kills a broker: any, the leader of a partition of the topic, or a coordinator. It is back
-    /// at once, soon, or after its session has ended.
+    /// Ends a broker: any, the leader of a partition of the topic, a coordinator, or two brokers.
+    /// It is killed, stopped or held, and back at once, soon, or after its session has ended.
     fn round(&mut self, topic: &str) -> anyhow::Result<()> {
         sleep(Duration::from_millis(self.random.below(700)));
         let partition = u32::try_from(self.random.below(4))?;
@@ -59,10 +65,41 @@ impl Shaken {
             2 => Duration::from_millis(self.random.below(2000)),
             _ => AFTER_EXPIRY,
         };
-        self.cluster.broker(id).kill()?;
+        let mut ids = vec![id];
+        let how = match self.random.below(8) {
+            0 => {
+                self.cluster.broker(id).process()?.signal("STOP")?;
+                sleep(AFTER_EXPIRY);
+                self.cluster.broker(id).process()?.signal("CONT")?;
+                self.tell(&format!("broker {id} ({what}) was held"));
+                return self.cluster.wait_until_all_are_registered();
+            }
+            1 => {
+                self.cluster.broker(id).stop()?;
+                "stopped"
+            }
+            2 => {
+                ids.push(1 + id % 3);
+                for id in &ids {
+                    self.cluster.broker(*id).kill()?;
+                }
+                "killed"
+            }
+            _ => {
+                self.cluster.broker(id).kill()?;
+                "killed"
+            }
+        };
         sleep(away);
-        self.cluster.broker(id).restart()?;
-        self.tell(&format!("broker {id} ({what}) away for {away:?}"));
+        for id in &ids {
+            self.cluster.broker(*id).launch()?;
+        }
+        for id in &ids {
+            self.cluster.broker(*id).wait_until_open()?;
+        }
+        self.tell(&format!(
+            "brokers {ids:?} ({what}) {how}, away for {away:?}"
+        ));
         Ok(())
     }
 
@@ -99,11 +136,11 @@ fn every_committed_transaction_is_read_whole_and_once_over_kill_rounds() {
 fn show_history(shaken: &mut Shaken, rounds: u32) -> anyhow::Result<()> {
     let bootstrap = shaken.cluster.bootstrap();
     let topic = "history";
-    create_topics(&bootstrap, &[topic])?;
+    let mut operator = create_topics(&bootstrap, &[topic])?;
     let directory = tempfile::tempdir()?;
     let path = |name: &str| directory.path().join(name);
     let mut python = tools::python("transaction_history.py");
-    python.args(["write", &bootstrap, topic, "4"]);
+    python.args(["write", &bootstrap, topic, &WRITERS.to_string()]);
     python.arg(path("history"));
     let mut writers = Process::start(python, directory.path(), "writers")?;
     let mut python = tools::python("transaction_history.py");
@@ -122,6 +159,7 @@ fn show_history(shaken: &mut Shaken, rounds: u32) -> anyhow::Result<()> {
     let read = command::run(python.args(["read", &bootstrap, topic]), b"", DEADLINE)?;
     let read = String::from_utf8(read)?;
     end(&mut follower, directory.path())?;
+    wait_until_all_are_complete(&mut operator)?;
 
     let history = std::fs::read_to_string(path("history"))?;
     let told = check_history(&history, &read)?;
@@ -129,6 +167,19 @@ fn show_history(shaken: &mut Shaken, rounds: u32) -> anyhow::Result<()> {
     check_followed(&followed, &read)?;
     shaken.tell(&format!("{rounds} rounds, {told}"));
     Ok(())
+}
+
+/// No coordinator has left anything undone.
+fn wait_until_all_are_complete(operator: &mut Operator) -> anyhow::Result<()> {
+    let mut listed = String::new();
+    wait_for("complete transactions", DEADLINE, || {
+        listed = operator.run(TRANSACTIONS, &["list"]).ok()?;
+        let writers = listed.lines().filter(|line| line.starts_with("writer-"));
+        let ended = |line: &str| line.contains("Complete") || line.contains("Empty");
+        let complete = writers.clone().all(ended);
+        (complete && writers.count() == WRITERS).then_some(())
+    })
+    .with_context(|| listed)
 }
 
 /// Whole, once, in order, and nothing that is not committed.
@@ -217,7 +268,10 @@ fn consumed_transformed_and_produced_exactly_once_while_brokers_are_killed() {
 fn show_copies(shaken: &mut Shaken) -> anyhow::Result<()> {
     let bootstrap = shaken.cluster.bootstrap();
     let targets = ["copied-by-librdkafka", "copied-by-java"];
-    create_topics(&bootstrap, &["input", targets[0], targets[1]])?;
+    drop(create_topics(
+        &bootstrap,
+        &["input", targets[0], targets[1]],
+    )?);
     let count = COPIED.to_string();
     let directory = tempfile::tempdir()?;
     let mut members = Vec::new();
@@ -303,13 +357,13 @@ fn check_copies(bootstrap: &str, target: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn create_topics(bootstrap: &str, topics: &[&str]) -> anyhow::Result<()> {
+fn create_topics(bootstrap: &str, topics: &[&str]) -> anyhow::Result<Operator> {
     let mut operator = Operator::new(bootstrap)?;
     for topic in topics {
         let assignment = "1:2:3,2:3:1,3:1:2,1:3:2";
         operator.create_topic(topic, assignment, &["min.insync.replicas=2"])?;
     }
-    Ok(())
+    Ok(operator)
 }
 
 fn wait_for_lines(

@@ -19,6 +19,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaExc
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 DEADLINE = 120.0
+# Seconds, after which a transaction may be ended by its coordinator.
+SHORT = 1
 # Lost connections are part of the test.
 QUIET = {"log_level": 2, "reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50}
 
@@ -37,7 +39,8 @@ def until_done(call):
 
 
 class Writer(threading.Thread):
-    """One transactional id; now and then it is taken over by a successor in the midst of a transaction."""
+    """One transactional id; now and then it is taken over by a successor in the midst of a transaction, or the
+    transaction outlives its time."""
 
     def __init__(self, bootstrap, topic, partitions, name, out, lock):
         super().__init__()
@@ -45,14 +48,14 @@ class Writer(threading.Thread):
         self.called, self.out, self.lock = name, out, lock
         self.failure = None
 
-    def successor(self):
+    def successor(self, timeout=60000):
         producer = Producer(
             QUIET
             | {
                 "bootstrap.servers": self.bootstrap,
                 "transactional.id": f"writer-{self.called}",
-                "transaction.timeout.ms": 60000,
-                "message.timeout.ms": 60000,
+                "transaction.timeout.ms": timeout,
+                "message.timeout.ms": timeout,
                 "linger.ms": random.choice([0, 5]),
             }
         )
@@ -71,14 +74,14 @@ class Writer(threading.Thread):
             stopping.set()
 
     def transaction(self, producer, number):
-        producer.begin_transaction()
         counts = {p: random.randint(1, 4) for p in random.sample(self.partitions, random.randint(1, len(self.partitions)))}
-        for partition, count in counts.items():
-            for index in range(count):
-                producer.produce(self.topic, value=f"{self.called} {number} {index}", partition=partition)
-            if random.random() < 0.3:
-                producer.flush(DEADLINE)
         fate = random.choice(["commit", "commit", "abort", "abandon"])
+        if random.random() < 0.05:
+            fate = self.overdue(number, counts)
+            producer = self.successor()
+        else:
+            producer.begin_transaction()
+            self.produce(producer, number, counts)
         if fate == "abandon":
             producer.flush(DEADLINE)
             zombie, producer = producer, self.successor()
@@ -93,9 +96,30 @@ class Writer(threading.Thread):
         if fate == "abort":
             until_done(lambda: producer.abort_transaction(DEADLINE))
         written = " ".join(f"{partition}:{count}" for partition, count in counts.items())
+        is_committed = fate in ("commit", "committed late")
         with self.lock:
-            print("committed" if fate == "commit" else "aborted", self.called, number, written, file=self.out, flush=True)
+            print("committed" if is_committed else "aborted", self.called, number, written, file=self.out, flush=True)
         return producer
+
+    def produce(self, producer, number, counts):
+        for partition, count in counts.items():
+            for index in range(count):
+                producer.produce(self.topic, value=f"{self.called} {number} {index}", partition=partition)
+            if random.random() < 0.3:
+                producer.flush(DEADLINE)
+
+    def overdue(self, number, counts):
+        """A transaction that may be ended by its coordinator before it is committed."""
+        producer = self.successor(timeout=SHORT * 1000)
+        try:
+            producer.begin_transaction()
+            self.produce(producer, number, counts)
+            producer.flush(SHORT)
+            time.sleep(SHORT * random.uniform(0, 2))
+            until_done(lambda: producer.commit_transaction(DEADLINE))
+            return "committed late"
+        except KafkaException:
+            return "aborted by time"
 
     def must_be_fenced(self, zombie):
         try:
