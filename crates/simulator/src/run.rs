@@ -154,5 +154,5 @@ fn live(simulation: &mut Simulation) -> Result<(), String> {
         let deleting = simulation.topics_being_deleted();
         format!("{violation}; missing: {missing:?}; being deleted: {deleting:?}")
     })?;
-    simulation.checker.transactions.check_whole()
+    simulation.check_transactions()
 }

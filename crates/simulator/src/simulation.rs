@@ -741,6 +741,11 @@ impl Simulation {
         self.checker.transactions.ended()
     }
 
+    /// At the end: committed transactions are whole, and what was acknowledged is committed.
+    pub fn check_transactions(&self) -> Result<(), Violation> {
+        self.checker.transactions.check_whole()
+    }
+
     /// How many records were acknowledged (acks=all).
     pub fn acknowledged(&self) -> u64 {
         self.checker.acknowledged_count()

@@ -38,6 +38,10 @@ impl Metadata {
         self.partitions.contains_key(partition)
     }
 
+    pub(super) fn knows_topic(&self, topic: &str) -> bool {
+        self.partitions.keys().any(|tp| tp.topic.as_str() == topic)
+    }
+
     pub(super) fn leader(&self, partition: &TopicPartition) -> Option<BrokerId> {
         self.partitions.get(partition)?.leader.some()
     }

@@ -405,8 +405,11 @@ impl Process {
     fn tell_sender(&mut self, event: SenderEvent, io: &mut Io<'_>) {
         let mut actions = Vec::new();
         let metadata = &self.metadata;
+        // One that is not known was deleted, but only once the controller has described the
+        // cluster.
+        let is_described = metadata.knows_topic(TRANSACTION_STATE_TOPIC);
         let leaders = |tp: &TopicPartition| match metadata.leader(tp) {
-            _ if !metadata.knows(tp) => MarkerDestination::UnknownPartition,
+            _ if !metadata.knows(tp) && is_described => MarkerDestination::UnknownPartition,
             Some(leader) if metadata.is_alive(leader) => MarkerDestination::Leader(leader),
             _ => MarkerDestination::NotAvailable,
         };
