@@ -205,3 +205,93 @@ pub(crate) fn read_marker(batch: &BatchView<'_>) -> Result<TransactionResult, Vi
     }
     Err(format!("no marker in the batch at {}", batch.base_offset()))
 }
+
+#[cfg(test)]
+mod tests {
+    use TransactionResult::{Abort, Commit};
+
+    use super::*;
+
+    const NAME: TransactionName = (1, 1);
+
+    fn t(partition: i32) -> TopicPartition {
+        TopicPartition::new("t", partition)
+    }
+
+    fn producer(epoch: i16) -> ExpectedProducer {
+        ExpectedProducer {
+            producer_id: ProducerId(5),
+            producer_epoch: ProducerEpoch(epoch),
+        }
+    }
+
+    fn record(number: u64) -> RecordId {
+        RecordId::transactional(1, number)
+    }
+
+    /// A transaction with one record in each of two partitions, both appended.
+    fn begun() -> Transactions {
+        let mut transactions = Transactions::default();
+        transactions.initialized(producer(0));
+        transactions.begun(producer(0), NAME);
+        for number in 0..2 {
+            let (tp, id) = (t(number as i32), record(number));
+            transactions.sends(NAME, &tp, id);
+            transactions.appended(&tp, 7, id).unwrap();
+        }
+        transactions
+    }
+
+    fn ends(
+        transactions: &mut Transactions,
+        partition: i32,
+        outcome: TransactionResult,
+    ) -> Result<(), Violation> {
+        let records = [(7, record(partition as u64))];
+        transactions.ended_in(&t(partition), &records, outcome)
+    }
+
+    #[test]
+    fn a_whole_transaction_is_fine() {
+        let mut transactions = begun();
+        transactions.wishes(NAME, true);
+        ends(&mut transactions, 0, Commit).unwrap();
+        transactions.check_whole().unwrap_err();
+        ends(&mut transactions, 1, Commit).unwrap();
+        transactions.told(NAME).unwrap();
+        transactions.check_whole().unwrap();
+        assert_eq!(transactions.ended(), (1, 0));
+    }
+
+    #[test]
+    fn torn_transactions_are_seen() {
+        let mut transactions = begun();
+        transactions.wishes(NAME, true);
+        ends(&mut transactions, 0, Commit).unwrap();
+        ends(&mut transactions, 1, Abort).unwrap_err();
+    }
+
+    #[test]
+    fn ends_that_nobody_asked_for_are_seen() {
+        ends(&mut begun(), 0, Commit).unwrap_err();
+        ends(&mut begun(), 0, Abort).unwrap();
+        let mut transactions = begun();
+        transactions.wishes(NAME, true);
+        transactions.told(NAME).unwrap();
+        ends(&mut transactions, 0, Abort).unwrap_err();
+        let mut transactions = begun();
+        transactions.wishes(NAME, true);
+        ends(&mut transactions, 0, Abort).unwrap();
+        transactions.told(NAME).unwrap_err();
+    }
+
+    #[test]
+    fn zombies_and_duplicates_are_seen() {
+        let mut transactions = begun();
+        transactions.appended(&t(0), 9, record(0)).unwrap_err();
+        transactions.initialized(producer(1));
+        transactions.begun(producer(0), (1, 2));
+        transactions.wishes((1, 2), true);
+        transactions.told((1, 2)).unwrap_err();
+    }
+}
