@@ -71,12 +71,11 @@ def until(what, condition, broker, deadline, pause=0.002):
 
 
 def wait_for_leaders(broker, partitions, deadline=600):
-    until(
-        f"leaders of {partitions} partitions",
-        lambda: wire.led_partitions(broker.port) >= partitions,
-        broker,
-        deadline,
-    )
+    def are_led():
+        led = wire.led_partitions(broker.port)
+        return led is not None and led >= partitions
+
+    until(f"leaders of {partitions} partitions", are_led, broker, deadline)
 
 
 def create(broker, topics, **config):
@@ -84,6 +83,8 @@ def create(broker, topics, **config):
     from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": broker.bootstrap, "socket.timeout.ms": 300_000, "log_level": 2})
+    # An administrator who comes before there is a controller waits for minutes.
+    wait_for_leaders(broker, 0)
     known = wire.led_partitions(broker.port)
     config = {key.replace("_", "."): str(value) for key, value in config.items()}
     # One after the other: Kafka gives each request only so long.

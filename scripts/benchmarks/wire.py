@@ -64,15 +64,16 @@ def exactly(file, length):
 
 
 def led_partitions(port):
-    """How many partitions the broker says have a leader; 0 too if it does not answer."""
+    """How many partitions the broker says have a leader; None while it does not answer or knows no controller."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             answer = call(connection, FETCH_METADATA, struct.pack(">i", -1))
     except OSError:
-        return 0
+        return None
     for _ in range(answer.take(">i")):
         answer.take(">i"), answer.string(), answer.take(">i"), answer.string()
-    answer.take(">i")
+    if answer.take(">i") < 0:
+        return None
     led = 0
     for _ in range(answer.take(">i")):
         answer.take(">h"), answer.string(), answer.take(">b")
