@@ -19,6 +19,11 @@ use crate::errors::LogError;
 use crate::log::{FlushPlan, Log};
 use crate::log_dir::{LogDir, Task};
 
+/// Most threads that close the logs of one directory.
+const CLOSING_THREADS_MAX: usize = 16;
+/// Fewest logs for which another one is worth it.
+const CLOSED_PER_THREAD_MIN: usize = 32;
+
 /// A directory that failed, and the partitions that are offline with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FailedDirectory {
@@ -193,11 +198,30 @@ impl LogManager {
     }
 
     fn shut_down_dir(&self, dir: &ManagedDir, now: Timestamp) {
-        for log in self.logs_of(&dir.log_dir) {
-            // A failure took the directory offline and was logged there.
-            if log.lock().close(now).is_err() {
-                return;
-            }
+        let logs = self.logs_of(&dir.log_dir);
+        // Each waits for the disk several times; a disk has many at once for little more.
+        let share = logs
+            .len()
+            .div_ceil(CLOSING_THREADS_MAX)
+            .max(CLOSED_PER_THREAD_MIN);
+        // A failure took the directory offline and was logged there.
+        let close = |logs: &[LogHandle]| logs.iter().all(|log| log.lock().close(now).is_ok());
+        let are_closed = std::thread::scope(|scope| {
+            let mut shares = logs.chunks(share);
+            let own = shares.next().unwrap_or_default();
+            let others: Vec<_> = shares
+                .map(|logs| scope.spawn(move || close(logs)))
+                .collect();
+            let own = close(own);
+            others.into_iter().fold(own, |closed, thread| {
+                closed
+                    & thread
+                        .join()
+                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        });
+        if !are_closed {
+            return;
         }
         self.write_offsets(
             dir,
