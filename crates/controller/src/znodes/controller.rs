@@ -1,7 +1,8 @@
 //! `/controller`, `/controller_epoch`, `/feature` and `/latest_producer_id_block`.
 
 use ottla_coordination::payloads::{
-    Controller, DecodeError, Feature, ProducerIdBlock, decode_controller_epoch, encode_controller_epoch,
+    Controller, DecodeError, Feature, ProducerIdBlock, decode_controller_epoch,
+    encode_controller_epoch,
 };
 use ottla_coordination::{
     ANY_VERSION, CreateMode, Error, Op, OpResult, Reply, Request, multi_error, paths,
