@@ -2,17 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-use ottla_integration::{ToolServer, command, tools};
+use ottla_integration::{ToolServer, tools};
 
 const DUMP: &str = "kafka.tools.DumpLogSegments";
-const DEADLINE: Duration = Duration::from_secs(120);
+/// Parts of the paths of topics that have gaps.
+const COMPACTED: &[&str] = &["/table-", "/__consumer_offsets-", "/__transaction_state-"];
 const COMPLAINTS: &[&str] = &[
     "isvalid: false",
     "Mismatch",
     "mismatches",
-    "Non-consecutive",
     "out of order",
     "Found timestamp mismatch",
     "non increasing",
@@ -42,7 +41,14 @@ impl Checker {
         self.dump(&snapshots, &[])?;
         let mut ottla = Command::new(tools::ottla());
         ottla.args(["log", "verify"]).arg(directory);
-        command::run(&mut ottla, b"", DEADLINE)?;
+        let verified = ottla.output()?;
+        anyhow::ensure!(
+            verified.status.success(),
+            "ottla log verify: {}\n{}{}",
+            verified.status,
+            String::from_utf8_lossy(&verified.stdout),
+            String::from_utf8_lossy(&verified.stderr)
+        );
         Ok(segments.len() + indexes.len() + snapshots.len())
     }
 
@@ -54,11 +60,18 @@ impl Checker {
         let names = names.join(",");
         let arguments = [&["--files", names.as_str()], options].concat();
         let output = self.0.run(DUMP, &arguments)?;
-        let errors: Vec<&str> = output
-            .err
-            .lines()
-            .filter(|line| !line.contains("WARN"))
-            .collect();
+        let mut of_compacted = false;
+        let mut errors: Vec<&str> = Vec::new();
+        for line in output.err.lines().filter(|line| !line.contains("WARN")) {
+            // Details are indented; the cleaner leaves gaps, which are no errors.
+            if !line.starts_with("  ") {
+                of_compacted = COMPACTED.iter().any(|topic| line.contains(topic));
+                of_compacted &= line.starts_with("Non-consecutive offsets");
+            }
+            if !of_compacted {
+                errors.push(line);
+            }
+        }
         anyhow::ensure!(errors.is_empty(), "{options:?}: {errors:#?}");
         let text = output.success()?;
         for complaint in COMPLAINTS {
@@ -67,6 +80,19 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+/// The base offsets of a partition's segments, in order.
+pub(crate) fn segments(partition: &Path) -> anyhow::Result<Vec<i64>> {
+    let mut bases = Vec::new();
+    for file in std::fs::read_dir(partition)? {
+        let name = file?.file_name();
+        if let Some(base) = name.to_string_lossy().strip_suffix(".log") {
+            bases.push(base.parse()?);
+        }
+    }
+    bases.sort_unstable();
+    Ok(bases)
 }
 
 /// The files with this ending in all partitions that are not about to be deleted.

@@ -5,8 +5,9 @@ mod files;
 mod picture;
 mod writer;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use ottla_integration::wait::wait_for;
 use ottla_integration::{Cluster, Direct, Load, Program, Zookeeper};
 use ottla_record::Compression;
 use picture::Questions;
@@ -53,11 +54,15 @@ const OLD_TOPICS: &[(&str, &[(&str, &str)])] = &[
 ];
 const PROPERTIES: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "2"),
-    ("transaction.state.log.num.partitions", "2"),
+    ("transaction.state.log.num.partitions", "1"),
+    ("log.flush.start.offset.checkpoint.interval.ms", "300"),
+    ("log.initial.task.delay.ms", "500"),
+    ("log.retention.check.interval.ms", "500"),
     ("log.cleaner.backoff.ms", "100"),
     ("log.cleaner.dedupe.buffer.size", "4000000"),
 ];
 const GROUPS: &[&str] = &["readers", "others"];
+const DEADLINE: Duration = Duration::from_secs(60);
 const BATCHES: usize = 12;
 const BATCH_RECORDS: usize = 10;
 const KEYS: usize = 25;
@@ -92,6 +97,8 @@ struct Matrix {
     committer: Producer,
     open: Producer,
     questions: Questions,
+    /// The highest of any partition.
+    leader_epoch: i32,
     rounds: usize,
     started: Instant,
 }
@@ -116,7 +123,7 @@ impl Matrix {
             .map(|(topic, _)| ((*topic).to_owned(), 1))
             .collect();
         topics.extend([("__consumer_offsets".to_owned(), 2)]);
-        topics.extend([("__transaction_state".to_owned(), 2)]);
+        topics.extend([("__transaction_state".to_owned(), 1)]);
         let compacted = ["table", "__consumer_offsets", "__transaction_state"];
         Ok(Self {
             producer: Producer::start(&address, None)?,
@@ -133,6 +140,7 @@ impl Matrix {
             },
             cluster,
             files: files::Checker::start()?,
+            leader_epoch: 0,
             rounds: 0,
             started,
         })
@@ -158,10 +166,11 @@ impl Matrix {
             let after = picture::take(&address, &self.questions)?;
             let context = format!("{program:?} after {end:?} end in round {}", self.rounds);
             picture::compare(&before, &after).map_err(|error| error.context(context.clone()))?;
+            // An epoch is asked about when it is over: one without records gives way to the next.
+            self.questions.leader_epochs = self.leader_epoch;
             self.tell(&format!("{context}: {} answers are equal", after.len()));
             let broker = Direct::connect(&address)?;
             self.producer.check_it_is_known(&broker)?;
-            self.committer.check_it_is_known(&broker)?;
             self.open.check_it_is_known(&broker)?;
             self.write()?;
         }
@@ -176,7 +185,22 @@ impl Matrix {
     fn end(&mut self, end: End) -> anyhow::Result<()> {
         match end {
             End::Clean => self.cluster.broker(1).stop()?,
-            End::Kill => self.cluster.broker(1).kill()?,
+            End::Kill => {
+                // Kafka does not promise that deleted records stay so before this is written.
+                let logs = self.cluster.broker(1).log_directory();
+                let line = format!("\ndeleted 0 {}\n", self.deleted());
+                wait_for("a checkpoint of log starts", DEADLINE, || {
+                    let path = logs.join("log-start-offset-checkpoint");
+                    let text = std::fs::read_to_string(path).ok()?;
+                    text.contains(&line).then_some(())
+                })?;
+                self.cluster.broker(1).kill()?;
+                // Kafka does not start beside its own dead session.
+                let ids = || self.cluster.znodes().children("/brokers/ids").ok();
+                wait_for("the end of a dead session", DEADLINE, || {
+                    ids()?.is_empty().then_some(())
+                })?;
+            }
         }
         for (topic, partitions) in &self.questions.topics {
             for partition in 0..*partitions {
@@ -191,7 +215,7 @@ impl Matrix {
                 );
                 anyhow::ensure!(next != state, "{state}");
                 self.cluster.znodes().set(&path, next)?;
-                self.questions.leader_epochs = self.questions.leader_epochs.max(epoch + 1);
+                self.leader_epoch = self.leader_epoch.max(epoch + 1);
             }
         }
         Ok(())
@@ -241,8 +265,18 @@ impl Matrix {
             }
             writer::commit(&broker, GROUPS[i % 2], "segments", (round * 100 + i) as i64)?;
         }
-        let deleted = (round * BATCHES - BATCHES / 2) * BATCH_RECORDS - 3;
-        writer::delete_records(&broker, "deleted", deleted as i64)
+        writer::delete_records(&broker, "deleted", self.deleted())?;
+        // A segment of deleted records hides later ones from a look-up by time until it is gone.
+        let (directory, start) = (self.cluster.broker(1).log_directory(), self.deleted());
+        wait_for("the end of deleted segments", DEADLINE, || {
+            let bases = files::segments(&directory.join("deleted-0")).ok()?;
+            bases.get(1).is_none_or(|base| *base > start).then_some(())
+        })
+    }
+
+    /// Where the log with deleted records starts: within a batch.
+    fn deleted(&self) -> i64 {
+        ((self.rounds * BATCHES - BATCHES / 2) * BATCH_RECORDS - 3) as i64
     }
 
     fn tell(&self, what: &str) {
