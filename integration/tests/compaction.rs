@@ -406,11 +406,10 @@ fn first_dirty(logs: &Path, topic: &str) -> Option<i64> {
     let (version, count) = (lines.next()?, lines.next()?);
     let entries: Vec<&str> = lines.collect();
     (version == "0" && count.parse() == Ok(entries.len())).then_some(())?;
-    let entry = entries.iter().find_map(|line| {
+    entries.iter().find_map(|line| {
         let rest = line.strip_prefix(topic)?.strip_prefix(" 0 ")?;
         rest.parse().ok()
-    });
-    entry
+    })
 }
 
 fn key_of(number: u32) -> Vec<u8> {

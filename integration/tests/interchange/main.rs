@@ -256,7 +256,7 @@ impl Matrix {
             }
             self.committer.end(&broker, i % 3 != 1)?;
             if i == 0 && round > 1 {
-                self.open.end(&broker, round % 2 == 0)?;
+                self.open.end(&broker, round.is_multiple_of(2))?;
             }
             if i == BATCHES - 3 {
                 // Stays open until the next round.
