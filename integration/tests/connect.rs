@@ -96,6 +96,7 @@ fn show_standalone(cluster: &mut Cluster) -> anyhow::Result<String> {
 /// The lines are in the topic once and in order: the source writes its position in the same
 /// transaction, and its successor fences it.
 fn show_exactly_once(cluster: &mut Cluster) -> anyhow::Result<String> {
+    let started = Instant::now();
     let directory = tempfile::tempdir()?;
     let file = directory.path().join("in.txt");
     let bootstrap = cluster.bootstrap();
@@ -151,6 +152,8 @@ fn show_exactly_once(cluster: &mut Cluster) -> anyhow::Result<String> {
         }
         sleep(AFTER_EXPIRY);
         cluster.broker(id).restart()?;
+        let at = started.elapsed().as_secs_f64();
+        eprintln!("{at:6.1} s: broker {id} was killed and is back");
     }
     while append().is_ok() {}
     wait_for_lines(&bootstrap, lines.len(), directory.path())?;
