@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use ottla_simulator::run_seed;
 
 /// Without `OTTLA_SEEDS=first..last`.
-const SEEDS: RangeInclusive<u64> = 0..=199;
+const SEEDS: RangeInclusive<u64> = 0..=299;
 
 fn seeds() -> RangeInclusive<u64> {
     let Ok(text) = std::env::var("OTTLA_SEEDS") else {

@@ -94,6 +94,7 @@ fn elections(s: &mut Session) -> anyhow::Result<()> {
     s.cluster.wait_until_all_are_registered()?;
     s.cluster.broker(2).restart()?;
     s.cluster.wait_until_all_are_registered()?;
+    s.cluster.wait_for_isr("ancient", 0, &[1, 2])?;
     s.cluster.wait_for_isr("ancient", 1, &[2, 3])?;
     s.note("old:kafka-topics --zookeeper Z --describe --topic ancient")?;
     s.file(

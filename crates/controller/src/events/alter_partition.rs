@@ -134,6 +134,7 @@ impl Core {
             }
         }
         let epoch = self.context.controller_epoch();
+        let asked: BTreeMap<_, _> = writes.iter().cloned().collect();
         let updates = self
             .exchange
             .update_partition_states(self.fence(), epoch, writes)
@@ -150,10 +151,19 @@ impl Core {
                 outcome.map_err(|_| ErrorCode::UnknownServerError),
             );
         }
-        for partition in updates.conflicts {
-            results.insert(partition, Err(ErrorCode::InvalidUpdateVersion));
-        }
         self.refresh_leaderships(&written).await?;
+        // A write whose answer was lost is sent again and finds itself there. Kafka refuses it, and
+        // the leader waits for a state that nobody sends; to answer what is there ends that.
+        self.refresh_leaderships(&updates.conflicts).await?;
+        for partition in updates.conflicts {
+            let current = self.context.leadership(&partition);
+            let is_there = current.zip(asked.get(&partition));
+            let result = match is_there.filter(|(current, asked)| is_same_state(asked, current)) {
+                Some((current, _)) => Ok(current.clone()),
+                None => Err(ErrorCode::InvalidUpdateVersion),
+            };
+            results.insert(partition, result);
+        }
         self.send_update_metadata_to_all(&partitions);
         Ok(results)
     }
