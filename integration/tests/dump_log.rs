@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use ottla_integration::wait::wait_for;
 use ottla_integration::{Broker, Output, ToolServer, command, tools};
 
 const DUMP: &str = "kafka.tools.DumpLogSegments";
@@ -84,6 +85,14 @@ fn kafka_dump_log_reads_every_file() {
     java.run("org.apache.kafka.tools.ProducerPerformance", &transactions)
         .and_then(Output::success)
         .expect("transactions");
+    let mut describe = vec!["--bootstrap-server", &address, "describe"];
+    describe.extend(["--transactional-id", "dumper"]);
+    // The producer is told once the outcome is sure; the markers come right after.
+    wait_for("the end of the last transaction", DEADLINE, || {
+        let described = java.run("org.apache.kafka.tools.TransactionsCommand", &describe);
+        described.ok()?.out.contains("CompleteCommit").then_some(())
+    })
+    .expect("a completed transaction");
     broker.stop().expect("a clean stop");
     let logs = broker.log_directory();
 

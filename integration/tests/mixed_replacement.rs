@@ -109,8 +109,13 @@ impl Replacement {
         self.operator
             .fill_in_transactions(ORDERS, 300, "orders-writer")?;
         let arguments = ["describe", "--transactional-id", "orders-writer"];
-        let described = self.operator.run(TRANSACTIONS, &arguments)?;
-        anyhow::ensure!(described.contains("CompleteCommit"), "{described}");
+        let mut described = String::new();
+        // The producer is told once the outcome is sure; the markers come right after.
+        wait_for("the end of the transaction", DEADLINE, || {
+            described = self.operator.run(TRANSACTIONS, &arguments).ok()?;
+            described.contains("CompleteCommit").then_some(())
+        })
+        .with_context(|| described.clone())?;
         let read = self.read(ORDERS, 300 * self.rounds, &[])?;
         anyhow::ensure!(
             read.lines().count() == 300 * self.rounds,
