@@ -56,7 +56,11 @@ impl Broker {
         port: u16,
         properties: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("ottla-").tempdir()?;
+        let directory = tempfile::Builder::new()
+            .prefix("ottla-")
+            // For looking at what a failed test leaves.
+            .disable_cleanup(std::env::var_os("OTTLA_TEST_KEEP").is_some())
+            .tempdir()?;
         let data = directory.path().join("logs").display().to_string();
         let listeners = format!("PLAINTEXT://127.0.0.1:{port}");
         let defaults = [

@@ -240,10 +240,18 @@ fn compare(
     let invented = found
         .iter()
         .find(|(place, number)| acknowledged.get(place) != Some(number));
+    let places = |records: &BTreeMap<(i32, i64), i64>, wanted: i64| -> Vec<(i32, i64)> {
+        let same = records.iter().filter(|(_, number)| **number == wanted);
+        same.map(|(place, _)| *place).collect()
+    };
+    let elsewhere = invented.map(|(_, number)| {
+        let (found, promised) = (places(found, *number), places(acknowledged, *number));
+        format!("it is at {found:?} and was acknowledged at {promised:?}")
+    });
     anyhow::ensure!(
         lost.is_none() && invented.is_none(),
         "{} records found, {} acknowledged; first that was lost: {lost:?}; first that nobody \
-         acknowledged: {invented:?}",
+         acknowledged: {invented:?} {elsewhere:?}",
         found.len(),
         acknowledged.len()
     );
