@@ -6,6 +6,7 @@ CPU is that of the three brokers together. ZooKeeper is the same for both and no
 import json
 import re
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -73,6 +74,7 @@ class Cluster:
             ["java", "-Xmx512M", SERVER_LOGGING, "-cp", JARS, main, str(config)], directory / "zookeeper.log"
         )
         wait_port(self.zookeeper_port, self.zookeeper.popen)
+        until("a ZooKeeper that serves", self.zookeeper_serves)
         self.ports = [free_port() for _ in range(BROKERS)]
         self.brokers = [self.start(kind, id) for id in range(BROKERS)]
         for port, broker in zip(self.ports, self.brokers):
@@ -100,6 +102,12 @@ class Cluster:
         else:
             arguments = [str(ROOT / "target/release/ottla"), "server", str(config)]
         return Process(arguments, self.directory / f"broker-{id}.log")
+
+    def zookeeper_serves(self):
+        """Its port opens earlier; who comes then is left hanging."""
+        with socket.create_connection(("127.0.0.1", self.zookeeper_port), timeout=2) as connection:
+            connection.sendall(b"srvr")
+            return b"Mode: " in connection.recv(4096)
 
     def cpu_seconds(self):
         return sum(broker.cpu_seconds() for broker in self.brokers)

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use crate::connect_string::ServerAddress;
 
+/// Attempts within one session timeout, at least.
+const ATTEMPTS: u32 = 4;
+/// The least time for one of them, where the session is longer.
+const PATIENCE_MIN: Duration = Duration::from_secs(2);
 /// Pause after every server has been tried in vain.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
@@ -33,10 +37,12 @@ impl Servers {
     }
 
     /// How long one server may take: with all of them tried, the session still lives (as in Java's
-    /// client).
+    /// client), and a server that accepts a connection while it starts and then forgets it (as
+    /// ZooKeeper does) is asked again in good time, where Java would wait for the whole session.
     pub(crate) fn connect_timeout(&self, session_timeout: Duration) -> Duration {
         let count = u32::try_from(self.servers.len()).unwrap_or(u32::MAX).max(1);
-        session_timeout / count
+        let patience = (session_timeout / ATTEMPTS).max(PATIENCE_MIN);
+        (session_timeout / count).min(patience)
     }
 
     /// The one to try, and how long to wait before.
@@ -69,7 +75,9 @@ mod tests {
         let servers = ConnectString::parse("a:1,b:2,c:3").unwrap().servers;
         let mut servers = Servers::shuffled(servers);
         let second = Duration::from_secs(1);
-        assert_eq!(servers.connect_timeout(9 * second), 3 * second);
+        assert_eq!(servers.connect_timeout(3 * second), second);
+        assert_eq!(servers.connect_timeout(6 * second), 2 * second);
+        assert_eq!(servers.connect_timeout(20 * second), 5 * second);
         let mut round = |expect: [bool; 3]| {
             let mut hosts = Vec::new();
             for paused in expect {
