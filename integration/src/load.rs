@@ -38,7 +38,10 @@ pub struct Progress {
 impl Load {
     /// Starts a producer and one member on a topic that exists or is created by itself.
     pub fn start(bootstrap: &str, topic: &str) -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("load-").tempdir()?;
+        let directory = tempfile::Builder::new()
+            .prefix("load-")
+            .disable_cleanup(std::env::var_os("OTTLA_TEST_KEEP").is_some())
+            .tempdir()?;
         let out = file_of(directory.path(), "produce");
         let mut python = tools::python("under_load.py");
         python

@@ -174,7 +174,13 @@ impl Operator {
     /// Writes so many records with these acks; all must be acknowledged.
     pub fn produce(&mut self, topic: &str, records: usize, acks: &str) -> anyhow::Result<()> {
         let count = records.to_string();
-        let arguments = ["--topic", topic, "--max-messages", &count, "--acks", acks];
+        // The tool's own default is not to retry: a leader may learn of its new partition later
+        // than a client does.
+        let config = self.directory.path().join("producer.properties");
+        std::fs::write(&config, "retries=2147483647\n")?;
+        let config = config.to_str().context("a path that is no text")?;
+        let mut arguments = vec!["--topic", topic, "--max-messages", &count, "--acks", acks];
+        arguments.extend(["--producer.config", config]);
         let out = self.run(PRODUCER, &arguments)?;
         let acknowledged = out.matches("\"producer_send_success\"").count();
         anyhow::ensure!(acknowledged == records, "{acknowledged} of {records}");

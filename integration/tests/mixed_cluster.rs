@@ -174,8 +174,13 @@ impl Mixed {
         }
         self.operator.produce(&topic, 600, "-1")?;
         for id in self.cluster.ids() {
-            let found = directories_of(&self.cluster.broker(id).log_directory(), &topic)?;
-            anyhow::ensure!(found.len() == 6, "broker {id}: {found:?}");
+            let log_directory = self.cluster.broker(id).log_directory();
+            let mut found = Vec::new();
+            let all = wait_for("the directories", DEADLINE, || {
+                found = directories_of(&log_directory, &topic).ok()?;
+                (found.len() == 6).then_some(())
+            });
+            anyhow::ensure!(all.is_ok(), "broker {id}: {found:?}");
         }
         self.operator.delete_topic(&topic)?;
         self.wait_until_deleted(&topic)?;
@@ -245,12 +250,16 @@ impl Mixed {
                 self.operator.move_replicas("load", partition, &order)?;
             }
             for partition in 0..3 {
-                let leader = self.cluster.leader("load", partition)?;
-                if leader != order[0] {
-                    self.operator.elect("preferred", "load", partition)?;
-                }
-                let leader = self.cluster.leader("load", partition)?;
-                anyhow::ensure!(leader == order[0], "{leader} leads of {order:?}");
+                // It is refused while the replica is out of sync, and where it leads already.
+                let mut elected = anyhow::Ok(String::new());
+                wait_for("the preferred leader", DEADLINE, || {
+                    if self.cluster.leader("load", partition).ok()? == order[0] {
+                        return Some(());
+                    }
+                    elected = self.operator.elect("preferred", "load", partition);
+                    None
+                })
+                .with_context(|| format!("of {order:?}: {elected:?}"))?;
             }
         }
         self.tell("every broker has led");

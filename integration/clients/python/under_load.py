@@ -31,6 +31,7 @@ def produce(bootstrap, topic, out, rate=None):
             "message.timeout.ms": int(DEADLINE * 1000),
             "reconnect.backoff.max.ms": 500,
             "retry.backoff.ms": 50,
+            "debug": "eos",
         }
     )
 

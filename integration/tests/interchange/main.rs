@@ -13,8 +13,11 @@ use ottla_record::Compression;
 use picture::Questions;
 use writer::{Content, Producer};
 
-/// Topics of one partition with what they are for.
-const TOPICS: &[(&str, &[(&str, &str)])] = &[
+/// Topics of one partition and their settings.
+type Topics = &'static [(&'static str, &'static [(&'static str, &'static str)])];
+
+/// Topics with what they are for.
+const TOPICS: Topics = &[
     (
         "segments",
         &[
@@ -36,7 +39,7 @@ const TOPICS: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 /// Topics in old formats, where a broker can still write them.
-const OLD_TOPICS: &[(&str, &[(&str, &str)])] = &[
+const OLD_TOPICS: Topics = &[
     (
         "format-0",
         &[
@@ -61,8 +64,13 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("log.cleaner.backoff.ms", "100"),
     ("log.cleaner.dedupe.buffer.size", "4000000"),
 ];
+/// So slow that a kill can wait for a segment that is half rewritten.
+const SLOW_CLEANER: (&str, &str) = ("log.cleaner.io.max.bytes.per.second", "3000");
 const GROUPS: &[&str] = &["readers", "others"];
 const DEADLINE: Duration = Duration::from_secs(60);
+/// A cleaner at work rewrites a segment at least so often, or has nothing to do.
+const CLEANING_DEADLINE: Duration = Duration::from_secs(12);
+const ATTEMPTS: usize = 5;
 const BATCHES: usize = 12;
 const BATCH_RECORDS: usize = 10;
 const KEYS: usize = 25;
@@ -72,19 +80,41 @@ const KEYS: usize = 25;
 enum End {
     Clean,
     Kill,
+    /// Killed while the cleaner has written a part of a segment.
+    KillInCleaning,
 }
 
 #[test]
-fn a_directory_is_the_same_for_both() {
+fn a_directory_that_kafka_wrote_is_the_same_for_both() {
     // Both that inherit, after both ends of both that wrote.
-    let mut matrix = Matrix::start(Program::Java).expect("a Java broker");
-    let shown = matrix.show(&[
-        (End::Clean, Program::Ottla),
-        (End::Kill, Program::Java),
-        (End::Kill, Program::Ottla),
-        (End::Clean, Program::Java),
-    ]);
-    if let Err(error) = shown {
+    show(
+        Program::Java,
+        OLD_TOPICS,
+        &[
+            (End::Clean, Program::Ottla),
+            (End::Kill, Program::Java),
+            (End::KillInCleaning, Program::Ottla),
+            (End::Clean, Program::Java),
+        ],
+    );
+}
+
+#[test]
+fn a_directory_that_we_wrote_is_the_same_for_both() {
+    show(
+        Program::Ottla,
+        &[],
+        &[
+            (End::KillInCleaning, Program::Java),
+            (End::Kill, Program::Ottla),
+            (End::Clean, Program::Java),
+        ],
+    );
+}
+
+fn show(first: Program, old_topics: Topics, swaps: &[(End, Program)]) {
+    let mut matrix = Matrix::start(first, old_topics).expect("a broker");
+    if let Err(error) = matrix.show(swaps) {
         panic!("{error:#}\n{}", matrix.cluster.logs());
     }
 }
@@ -92,6 +122,7 @@ fn a_directory_is_the_same_for_both() {
 /// One broker whose program changes.
 struct Matrix {
     cluster: Cluster,
+    old_topics: Topics,
     files: files::Checker,
     producer: Producer,
     committer: Producer,
@@ -104,22 +135,25 @@ struct Matrix {
 }
 
 impl Matrix {
-    fn start(program: Program) -> anyhow::Result<Self> {
+    fn start(program: Program, old_topics: Topics) -> anyhow::Result<Self> {
         let started = Instant::now();
         let zookeeper = Zookeeper::start()?;
-        let properties = [PROPERTIES, &[("inter.broker.protocol.version", "2.8")]].concat();
+        let mut properties = [PROPERTIES, &[SLOW_CLEANER]].concat();
+        if !old_topics.is_empty() {
+            properties.push(("inter.broker.protocol.version", "2.8"));
+        }
         let cluster = Cluster::start_on(zookeeper, &[program], &properties)?;
         let address = cluster.address(1);
         let broker = Direct::connect(&address)?;
         let now = writer::now()?;
-        for (topic, configs) in TOPICS.iter().chain(OLD_TOPICS) {
+        for (topic, configs) in TOPICS.iter().chain(old_topics) {
             writer::create_topic(&broker, topic, configs)?;
         }
         writer::find_coordinator(&broker, "readers", 0)?;
         writer::find_coordinator(&broker, "committer", 1)?;
         let mut topics: Vec<(String, i32)> = TOPICS
             .iter()
-            .chain(OLD_TOPICS)
+            .chain(old_topics)
             .map(|(topic, _)| ((*topic).to_owned(), 1))
             .collect();
         topics.extend([("__consumer_offsets".to_owned(), 2)]);
@@ -139,6 +173,7 @@ impl Matrix {
                 times: (now - 3_600_000, now),
             },
             cluster,
+            old_topics,
             files: files::Checker::start()?,
             leader_epoch: 0,
             rounds: 0,
@@ -151,13 +186,12 @@ impl Matrix {
         self.tell("written");
         for (end, program) in swaps {
             let address = self.cluster.address(1);
-            let before = picture::take(&address, &self.questions)?;
-            self.end(*end)?;
+            let before = self.end(*end)?;
             let broker = self.cluster.broker(1);
-            if *end == End::Clean {
-                let count = self.files.check(&broker.log_directory())?;
-                eprintln!("{count} files are sound");
-            }
+            let count = self
+                .files
+                .check(&broker.log_directory(), *end == End::Clean)?;
+            eprintln!("{count} files are sound after a {end:?} end");
             broker.set_program(*program);
             // Old formats are written in the first round, and read for ever.
             broker.set_property("inter.broker.protocol.version", "3.9");
@@ -176,32 +210,85 @@ impl Matrix {
         }
         self.end(End::Clean)?;
         let directory = self.cluster.broker(1).log_directory();
-        let count = self.files.check(&directory)?;
+        let count = self.files.check(&directory, true)?;
         self.tell(&format!("{count} files are sound at last"));
         Ok(())
     }
 
-    /// Ends the broker; meanwhile its partitions had an election.
-    fn end(&mut self, end: End) -> anyhow::Result<()> {
-        match end {
-            End::Clean => self.cluster.broker(1).stop()?,
-            End::Kill => {
-                // Kafka does not promise that deleted records stay so before this is written.
-                let logs = self.cluster.broker(1).log_directory();
-                let line = format!("\ndeleted 0 {}\n", self.deleted());
-                wait_for("a checkpoint of log starts", DEADLINE, || {
-                    let path = logs.join("log-start-offset-checkpoint");
-                    let text = std::fs::read_to_string(path).ok()?;
-                    text.contains(&line).then_some(())
-                })?;
-                self.cluster.broker(1).kill()?;
-                // Kafka does not start beside its own dead session.
-                let ids = || self.cluster.znodes().children("/brokers/ids").ok();
-                wait_for("the end of a dead session", DEADLINE, || {
-                    ids()?.is_empty().then_some(())
-                })?;
+    /// Ends the broker, and tells what it answered last; meanwhile its partitions had an election.
+    fn end(&mut self, end: End) -> anyhow::Result<picture::Picture> {
+        let address = self.cluster.address(1);
+        if end != End::Clean {
+            // Kafka does not promise that deleted records stay so before this is written.
+            let logs = self.cluster.broker(1).log_directory();
+            let line = format!("\ndeleted 0 {}\n", self.deleted());
+            wait_for("a checkpoint of log starts", DEADLINE, || {
+                let path = logs.join("log-start-offset-checkpoint");
+                let text = std::fs::read_to_string(path).ok()?;
+                text.contains(&line).then_some(())
+            })?;
+        }
+        let before = match end {
+            End::Clean | End::Kill => picture::take(&address, &self.questions)?,
+            End::KillInCleaning => self.stop_in_cleaning()?,
+        };
+        if end == End::Clean {
+            self.cluster.broker(1).stop()?;
+        } else {
+            self.cluster.broker(1).kill()?;
+            // Kafka does not start beside its own dead session.
+            let ids = || self.cluster.znodes().children("/brokers/ids").ok();
+            wait_for("the end of a dead session", DEADLINE, || {
+                ids()?.is_empty().then_some(())
+            })?;
+        }
+        if end == End::KillInCleaning {
+            let half_done = files::half_cleaned(&self.cluster.broker(1).log_directory())?;
+            anyhow::ensure!(!half_done.is_empty(), "the cleaner was not at work");
+            eprintln!("killed at {half_done:?}");
+        }
+        self.elect()?;
+        Ok(before)
+    }
+
+    /// Freezes the broker with a segment half rewritten; what it answered shortly before.
+    fn stop_in_cleaning(&mut self) -> anyhow::Result<picture::Picture> {
+        let address = self.cluster.address(1);
+        let logs = self.cluster.broker(1).log_directory();
+        let is_cleaning = || files::half_cleaned(&logs).is_ok_and(|files| !files.is_empty());
+        for attempt in 0..ATTEMPTS {
+            let before = picture::take(&address, &self.questions)?;
+            let freeze = || {
+                if !is_cleaning() {
+                    return None;
+                }
+                let process = self.cluster.broker(1).process().ok()?;
+                process.signal("STOP").ok()?;
+                // It may have been just done.
+                if is_cleaning() {
+                    return Some(());
+                }
+                process.signal("CONT").ok()?;
+                None
+            };
+            if wait_for("a cleaning", CLEANING_DEADLINE, freeze).is_ok() {
+                return Ok(before);
+            }
+            // All is clean already.
+            let broker = Direct::connect(&address)?;
+            for batch in 0..BATCHES {
+                let records = contents(self.rounds, attempt * BATCHES + batch);
+                let time = self.questions.times.0;
+                let codec = Compression::None;
+                self.producer
+                    .write(&broker, "table", codec, &records, time)?;
             }
         }
+        anyhow::bail!("the cleaner never was at work")
+    }
+
+    /// Gives every partition a new leader epoch while its broker is away.
+    fn elect(&mut self) -> anyhow::Result<()> {
         for (topic, partitions) in &self.questions.topics {
             for partition in 0..*partitions {
                 let path = format!("/brokers/topics/{topic}/partitions/{partition}/state");
@@ -242,7 +329,7 @@ impl Matrix {
             for topic in ["segments", "deleted", "stamped", "table"] {
                 self.producer.write(&broker, topic, codec, &records, time)?;
             }
-            for (topic, _) in OLD_TOPICS {
+            for (topic, _) in self.old_topics {
                 let old = match codec {
                     Compression::Zstd { .. } => Compression::None,
                     codec => codec,
@@ -311,7 +398,7 @@ fn five_swaps_under_an_idempotent_producer_lose_and_duplicate_nothing() {
         load.wait_for_progress()?;
         let broker = cluster.broker(1);
         broker.stop()?;
-        let count = files.check(&broker.log_directory())?;
+        let count = files.check(&broker.log_directory(), true)?;
         broker.set_program(program);
         broker.restart()?;
         load.wait_for_progress()?;
@@ -331,5 +418,5 @@ fn five_swaps_under_an_idempotent_producer_lose_and_duplicate_nothing() {
     eprintln!("{records} records in {:?}", started.elapsed());
     cluster.broker(1).stop().expect("a clean stop");
     let directory = cluster.broker(1).log_directory();
-    files.check(&directory).expect("sound files");
+    files.check(&directory, true).expect("sound files");
 }
