@@ -14,6 +14,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
     ("ottla-coordinator-runtime", 2, &[]),
     ("ottla-controller", 3, &[]),
     ("ottla-replication", 3, &[]),
+    ("ottla-quotas", 3, &[]),
     ("ottla-group-coordinator", 3, &[]),
     ("ottla-transaction-coordinator", 3, &[]),
     ("ottla-storage", 4, &[]),
@@ -33,6 +34,7 @@ const LAYERS: &[(&str, u8, &[&str])] = &[
 const DECISIONS: &[&str] = &[
     "ottla-controller",
     "ottla-replication",
+    "ottla-quotas",
     "ottla-group-coordinator",
     "ottla-coordinator-runtime",
     "ottla-transaction-coordinator",
