@@ -28,13 +28,23 @@ impl Checker {
     }
 
     /// Checks all files of a directory that no broker uses; tells how many there were. After a kill
-    /// the indexes of active segments are longer than their content, and nothing but the files of
-    /// Kafka's own tool is asked for: what is half done is the next start's.
+    /// what is half done is the next start's: files of the cleaner, and the indexes of active
+    /// segments, which end in zeros.
     pub(crate) fn check(&mut self, directory: &Path, is_clean: bool) -> anyhow::Result<usize> {
         let segments = files(directory, ".log")?;
         let indexes = files(directory, "index")?;
         let mut indexes: Vec<PathBuf> = indexes;
         indexes.retain(|path| !path.to_string_lossy().ends_with(".txnindex"));
+        if !is_clean {
+            // Sorted: the last segment of a partition is followed by one of another partition.
+            let is_last = |(i, log): (usize, &PathBuf)| {
+                let next = segments.get(i + 1);
+                let is_last = next.is_none_or(|next| next.parent() != log.parent());
+                is_last.then(|| log.with_extension(""))
+            };
+            let active: Vec<_> = segments.iter().enumerate().filter_map(is_last).collect();
+            indexes.retain(|path| !active.contains(&path.with_extension("")));
+        }
         let mut snapshots = files(directory, ".snapshot")?;
         snapshots.extend(files(directory, ".txnindex")?);
         self.dump(&segments, &["--deep-iteration", "--print-data-log"])?;
