@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
@@ -16,7 +17,7 @@ use kafka_protocol::messages::{
 };
 use ottla_integration::direct::produce_error;
 use ottla_integration::wait::wait_for;
-use ottla_integration::{Cluster, Direct, Output, Program, ToolServer, Zookeeper, tools};
+use ottla_integration::{Cluster, Direct, Output, Program, ToolServer, Zookeeper, command, tools};
 use ottla_model::{ProducerEpoch, Timestamp};
 use ottla_protocol::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use ottla_record::RecordBatchBuilder;
@@ -213,17 +214,14 @@ fn hanging(session: &mut Session) -> anyhow::Result<()> {
     session
         .note("kafka-transactions find-hanging --topic ledger --max-transaction-timeout 1000")?;
     session.note("kafka-transactions find-hanging --topic ledger --max-transaction-timeout 0")?;
-    session.note(&read_committed(0))
+    session.read_committed()
 }
 
 /// An operator ends the transactions that hang.
 fn aborted(session: &mut Session) -> anyhow::Result<()> {
     session.chapter("abort");
-    let start = |session: &mut Session, name: &str, partition: i32| -> anyhow::Result<i64> {
-        session.kept_offset(name, partition)
-    };
-    // By its start: what was committed late.
-    let offset = start(session, "committed", 0)?;
+    // By its start: what came after a commit.
+    let offset = session.kept_offset("committed", 0)?;
     for offset in [offset + 1, offset] {
         session.note(&format!(
             "kafka-transactions abort --topic ledger --partition 0 --start-offset {offset}"
@@ -250,15 +248,13 @@ fn aborted(session: &mut Session) -> anyhow::Result<()> {
     session.describe_producers()?;
     session.find_hanging()?;
     session.note(&describe("ongoing"))?;
-    session.note(&read_committed(2))?;
+    session.read_committed()?;
 
     // The partitions that its coordinator knows of have waited for it.
     let ongoing = session.kept("ongoing")?;
     session.end(&ongoing, true)?;
     session.note_when(&describe("ongoing"), |out| out.contains("CompleteCommit"))?;
-    for partition in 0..3 {
-        session.note(&read_committed(partition))?;
-    }
+    session.read_committed()?;
     session.describe_producers()
 }
 
@@ -300,19 +296,12 @@ fn expired(session: &mut Session) -> anyhow::Result<()> {
     session.write(&mut held, TOPIC, 1, 1)?;
     session.end(&held, false)?;
     session.note_when("kafka-transactions list", |out| out.lines().count() == 1)?;
-    session.note("kafka-transactions describe-producers --topic ledger --partition 1")?;
+    session.read_committed()?;
     session.find_hanging()
 }
 
 fn describe(id: &str) -> String {
     format!("kafka-transactions describe --transactional-id {id}")
-}
-
-fn read_committed(partition: u32) -> String {
-    format!(
-        "kafka-console-consumer --topic ledger --partition {partition} --offset earliest \
-         --isolation-level read_committed --timeout-ms 2000"
-    )
 }
 
 /// A producer that sends what it is told to.
@@ -340,6 +329,8 @@ struct Session {
     cluster: Cluster,
     tools: ToolServer,
     bootstrap: String,
+    /// Settings of a client that does not wait for what never comes.
+    impatient: tempfile::NamedTempFile,
     kept: BTreeMap<String, Writer>,
     text: String,
     noise: Vec<(Regex, &'static str)>,
@@ -355,8 +346,9 @@ impl Session {
         let cluster = Cluster::start_on(Zookeeper::start()?, &[program; 3], PROPERTIES)?;
         let noise = [
             (r"\b\d{13}\b", "MILLIS"),
-            // How long transactions have taken.
-            (r"(?m)(MILLIS\s*\t)\d+", "${1}DURATION"),
+            // How long transactions have taken: so far, and since their last record.
+            (r"(MILLIS +\t)\d+", "${1}DURATION"),
+            (r"(MILLIS\t)6[0-9]\b", "${1}HOUR"),
             (r"127\.0\.0\.1:\d+", "BROKER"),
             (r"(?m)^\[?\d{4}-\d\d-\d\d[T ].*(ERROR|WARN|INFO).*\n", ""),
             // Columns are as wide as the longest entry.
@@ -366,11 +358,18 @@ impl Session {
             .into_iter()
             .map(|(pattern, with)| Ok((Regex::new(pattern)?, with)))
             .collect::<Result<_, regex::Error>>()?;
+        // The epochs of coordinators tell how often the controller changed while brokers were away.
+        while cluster.controller()? != 1 {
+            cluster.znodes().delete("/controller")?;
+        }
         let bootstrap = cluster.bootstrap();
+        let mut impatient = tempfile::NamedTempFile::new()?;
+        impatient.write_all(b"default.api.timeout.ms=5000\nrequest.timeout.ms=5000\n")?;
         let mut session = Self {
             cluster,
             tools: ToolServer::start("kafka-3.9")?,
             bootstrap,
+            impatient,
             kept: BTreeMap::new(),
             text: String::new(),
             noise,
@@ -447,12 +446,27 @@ impl Session {
         let class = match words.next().context("an empty line")? {
             "kafka-transactions" => "org.apache.kafka.tools.TransactionsCommand",
             "kafka-topics" => "org.apache.kafka.tools.TopicCommand",
-            "kafka-console-consumer" => "org.apache.kafka.tools.consumer.ConsoleConsumer",
             script => anyhow::bail!("no such script: {script}"),
         };
+        let impatient = self.impatient.path().display().to_string();
         let mut arguments = vec!["--bootstrap-server", &self.bootstrap];
-        arguments.extend(words);
+        arguments.extend(words.map(|word| match word {
+            "@impatient" => impatient.as_str(),
+            word => word,
+        }));
         self.tools.run(class, &arguments)
+    }
+
+    /// Writes down what read_committed shows of each partition.
+    fn read_committed(&mut self) -> anyhow::Result<()> {
+        let mut python = tools::python("transactions.py");
+        python.args(["read", &self.bootstrap, TOPIC, "read_committed"]);
+        let read = String::from_utf8(command::run(&mut python, b"", DEADLINE)?)?;
+        let mut lines: Vec<&str> = read.lines().collect();
+        // The order within each partition stays.
+        lines.sort_by_key(|line| line.split(' ').next());
+        writeln!(self.text, "> read_committed\n{}", lines.join("\n"))?;
+        Ok(())
     }
 
     /// What each replica, and the leader, knows of the producers of each partition.
