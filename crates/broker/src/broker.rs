@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ottla_model::BrokerId;
 use ottla_protocol::ApiTable;
 
+use crate::client_quotas::ClientQuotas;
 use crate::clock::Clock;
 use crate::configs::Configs;
 use crate::controller::ControllerHandle;
@@ -56,6 +57,8 @@ pub(crate) struct Broker {
     pub(crate) request_metrics: RequestMetrics,
     /// Follows and makes changes of configuration.
     pub(crate) dynamic_config: Arc<DynamicConfig>,
+    /// What clients may do, and have done.
+    pub(crate) client_quotas: Arc<ClientQuotas>,
     /// Producer ids for idempotent producers.
     pub(crate) producer_ids: Arc<ProducerIds<ClusterBlocks>>,
 }

@@ -10,6 +10,7 @@
 
 mod background;
 mod broker;
+mod client_quotas;
 pub mod clock;
 pub mod configs;
 pub mod controller;

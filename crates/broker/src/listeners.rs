@@ -7,11 +7,18 @@ use std::time::Duration;
 
 use ottla_config::BrokerConfig;
 use ottla_model::Endpoint;
-use ottla_network::{BindError, BoundListener, ListenerConfig, ListenerName, ServerConfig};
+use ottla_network::{
+    BindError, BoundListener, ConnectionRates, ListenerConfig, ListenerName, ServerConfig,
+};
 use ottla_protocol::ApiTable;
 
 /// The limits and buffers that hold for all listeners.
-pub(crate) fn server_config(config: &BrokerConfig, apis: Arc<ApiTable>) -> ServerConfig {
+pub(crate) fn server_config(
+    config: &BrokerConfig,
+    apis: Arc<ApiTable>,
+    connection_rates: Arc<ConnectionRates>,
+) -> ServerConfig {
+    limit_connection_rates(config, &connection_rates);
     let buffer = |bytes: i32| usize::try_from(bytes).ok();
     ServerConfig {
         socket_request_max_bytes: limit(config.socket_request_max_bytes),
@@ -27,12 +34,29 @@ pub(crate) fn server_config(config: &BrokerConfig, apis: Arc<ApiTable>) -> Serve
         max_connections: limit(config.max_connections),
         max_connections_per_ip: limit(config.max_connections_per_ip),
         max_connections_per_ip_overrides: overrides(config),
-        max_connection_creation_rate: config
-            .max_connection_creation_rate
-            .try_into()
-            .unwrap_or(u32::MAX),
+        connection_rates,
         ..ServerConfig::new(apis)
     }
+}
+
+/// Takes over how fast connections may come; this may change while the broker runs. What a listener
+/// does not say for itself it has from the broker.
+pub(crate) fn limit_connection_rates(config: &BrokerConfig, rates: &ConnectionRates) {
+    const KEY: &str = "max.connection.creation.rate";
+    let broker = config.max_connection_creation_rate;
+    let listeners = config.listeners().iter().map(|endpoint| {
+        let own = own_limit(config, endpoint, KEY);
+        (ListenerName::new(&endpoint.listener), own.unwrap_or(broker))
+    });
+    rates.set_limits(broker, listeners);
+}
+
+/// `listener.name.X.KEY`.
+fn own_limit(config: &BrokerConfig, endpoint: &Endpoint, key: &str) -> Option<i32> {
+    let name = endpoint.listener.to_lowercase();
+    let own = format!("listener.name.{name}.{key}");
+    let value = config.properties().get(&own)?;
+    value.trim().parse().ok()
 }
 
 fn limit(value: i32) -> usize {
@@ -68,22 +92,15 @@ pub(crate) fn bind(
 }
 
 fn listener_config(config: &BrokerConfig, endpoint: &Endpoint) -> ListenerConfig {
-    let own = |key: &str| {
-        let name = endpoint.listener.to_lowercase();
-        config
-            .properties()
-            .get(&format!("listener.name.{name}.{key}"))
-            .and_then(|value| value.trim().parse::<i32>().ok())
-            .unwrap_or(i32::MAX)
-    };
     ListenerConfig {
         name: ListenerName::new(&endpoint.listener),
         security_protocol: endpoint.protocol,
         host: endpoint.host.clone(),
         port: endpoint.port.try_into().unwrap_or(0),
         is_inter_broker: endpoint.listener == config.inter_broker_listener_name(),
-        max_connections: limit(own("max.connections")),
-        max_connection_creation_rate: own("max.connection.creation.rate").try_into().unwrap_or(0),
+        max_connections: limit(
+            own_limit(config, endpoint, "max.connections").unwrap_or(config.max_connections),
+        ),
     }
 }
 

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_protocol::messages::*;
-use kafka_protocol::protocol::Request;
+use kafka_protocol::protocol::{Encodable, HeaderVersion, Request};
 use ottla_network::{Completed, ConnectionInfo, Outcome, RequestContext, Service};
-use ottla_protocol::{ApiTable, DecodeError, decode_request_as, encode_response, keys};
+use ottla_protocol::{
+    ApiTable, DecodeError, RequestHeader, decode_request_as, encode_response, keys,
+};
 
 use crate::broker::Broker;
+use crate::client_quotas::{Answer, Charge, Meter};
 use crate::handlers;
+use crate::metrics::CountErrors;
 
 /// The broker behind its listeners.
 #[derive(Debug, Clone)]
@@ -17,11 +21,15 @@ pub(crate) struct BrokerService(pub(crate) Arc<Broker>);
 
 impl Service for BrokerService {
     async fn call(&self, context: RequestContext, body: Bytes) -> Outcome {
+        let broker = &self.0;
+        if broker.client_quotas.is_enabled() {
+            return Box::pin(charged(broker, &context, body)).await;
+        }
         match context.header.api_key {
             // The two hot ones have codecs of their own and stay out of the box.
-            keys::PRODUCE => handlers::produce::handle(&self.0, &context, body).await,
-            keys::FETCH => handlers::fetch::handle(&self.0, &context, body).await,
-            _ => Box::pin(dispatch(&self.0, context, body))
+            keys::PRODUCE => handlers::produce::handle(broker, &context, body, None).await,
+            keys::FETCH => handlers::fetch::handle(broker, &context, body, None).await,
+            _ => Box::pin(dispatch(broker, &context, body, None))
                 .await
                 .unwrap_or_else(Outcome::from),
         }
@@ -32,6 +40,45 @@ impl Service for BrokerService {
     }
 
     fn disconnected(&self, _connection: &ConnectionInfo) {}
+}
+
+/// Handles a request while quotas are in force.
+async fn charged(broker: &Broker, context: &RequestContext, body: Bytes) -> Outcome {
+    let meter = Meter::default();
+    let charge = Charge {
+        quotas: &broker.client_quotas,
+        context,
+        meter: &meter,
+        clock: broker.clock,
+    };
+    let handler = async {
+        let charge = Some(&charge);
+        match context.header.api_key {
+            keys::PRODUCE => handlers::produce::handle(broker, context, body, charge).await,
+            keys::FETCH => handlers::fetch::handle(broker, context, body, charge).await,
+            _ => dispatch(broker, context, body, charge)
+                .await
+                .unwrap_or_else(Outcome::from),
+        }
+    };
+    meter.time(broker.clock, handler).await
+}
+
+/// Charges a request that has been handled, and sends its answer.
+fn answer<A: Answer + Encodable + HeaderVersion + CountErrors>(
+    broker: &Broker,
+    header: &RequestHeader,
+    mut answer: A,
+    api_key: i16,
+    charge: Option<&Charge<'_>>,
+) -> Outcome {
+    let throttle = charge.map(|charge| charge.settle(&mut answer));
+    broker.request_metrics.errors(api_key, &answer);
+    let outcome = encode_response(header, &answer).into();
+    match (charge, throttle) {
+        (Some(charge), Some(throttle)) if !A::EXEMPT => charge.after(outcome, throttle),
+        _ => outcome,
+    }
 }
 
 /// The APIs that are served, for the listeners and for ApiVersions.
@@ -47,18 +94,18 @@ pub(crate) fn api_table() -> ApiTable {
 }
 
 macro_rules! serve {
-    ($broker:ident, $context:ident; $($request:ty, $body:ident => $answer:expr;)*) => {
+    ($broker:ident, $context:ident, $charge:ident; $($request:ty, $body:ident => $answer:expr;)*) => {
         const SERVED: &[i16] = &[$(<$request as Request>::KEY,)*];
 
         async fn dispatch(
             $broker: &Broker,
-            $context: RequestContext,
+            $context: &RequestContext,
             body: Bytes,
+            $charge: Option<&Charge<'_>>,
         ) -> Result<Outcome, DecodeError> {
-            let $context = &$context;
             let version = $context.header.api_version;
             match $context.header.api_key {
-                keys::API_VERSIONS => Ok(api_versions($broker, $context, body)?),
+                keys::API_VERSIONS => Ok(api_versions($broker, $context, body, $charge)?),
                 // Forwarding is for migration to KRaft only: Kafka closes the connection.
                 <EnvelopeRequest as Request>::KEY => {
                     tracing::info!(
@@ -71,9 +118,8 @@ macro_rules! serve {
                 $(<$request as Request>::KEY => {
                     #[allow(unused_variables, reason = "some answers do not depend on the body")]
                     let $body: $request = decode_request_as(version, body)?;
-                    let answer = $answer;
-                    $broker.request_metrics.errors(<$request as Request>::KEY, &answer);
-                    Ok(encode_response(&$context.header, &answer).into())
+                    let api_key = <$request as Request>::KEY;
+                    Ok(answer($broker, &$context.header, $answer, api_key, $charge))
                 })*
                 api_key => Err(DecodeError::UnsupportedVersion { api_key, version }),
             }
@@ -83,8 +129,9 @@ macro_rules! serve {
 
 // One line per API: request type, name of the decoded request => its answer. A listed API is
 // advertised; one that is not listed is neither advertised nor reached.
-serve! { broker, context;
-    MetadataRequest, request => handlers::metadata::handle(broker, context, request).await;
+serve! { broker, context, charge;
+    MetadataRequest, request =>
+        handlers::metadata::handle(broker, context, request, charge).await;
     ListOffsetsRequest, request => handlers::list_offsets::handle(broker, context, request).await;
     OffsetForLeaderEpochRequest, request =>
         handlers::offset_for_leader_epoch::handle(broker, context, &request);
@@ -99,10 +146,12 @@ serve! { broker, context;
     UpdateMetadataRequest, request => handlers::update_metadata::handle(broker, context, &request);
     DescribeClusterRequest, request =>
         handlers::describe_cluster::handle(broker, context, &request);
-    CreateTopicsRequest, request => handlers::create_topics::handle(broker, request).await;
+    CreateTopicsRequest, request =>
+        handlers::create_topics::handle(broker, context, request, charge).await;
     DeleteTopicsRequest, request =>
-        handlers::delete_topics::handle(broker, context, request).await;
-    CreatePartitionsRequest, request => handlers::create_partitions::handle(broker, request).await;
+        handlers::delete_topics::handle(broker, context, request, charge).await;
+    CreatePartitionsRequest, request =>
+        handlers::create_partitions::handle(broker, context, request, charge).await;
     ElectLeadersRequest, request => handlers::elect_leaders::handle(broker, request).await;
     AlterPartitionReassignmentsRequest, request =>
         handlers::alter_partition_reassignments::handle(broker, request).await;
@@ -115,7 +164,7 @@ serve! { broker, context;
     AllocateProducerIdsRequest, request =>
         handlers::allocate_producer_ids::handle(broker, request).await;
     FindCoordinatorRequest, request =>
-        handlers::find_coordinator::handle(broker, context, request).await;
+        handlers::find_coordinator::handle(broker, context, request, charge).await;
     JoinGroupRequest, request => handlers::join_group::handle(broker, context, request).await;
     SyncGroupRequest, request => handlers::sync_group::handle(broker, context, request).await;
     HeartbeatRequest, request => handlers::heartbeat::handle(broker, request).await;
@@ -170,19 +219,30 @@ fn api_versions(
     broker: &Broker,
     context: &RequestContext,
     body: Bytes,
+    charge: Option<&Charge<'_>>,
 ) -> Result<Outcome, DecodeError> {
     let mut header = context.header.clone();
     if header.api_version > handlers::api_versions::MAX_VERSION || header.api_version < 0 {
         header.api_version = 0;
         let response = handlers::api_versions::unsupported_version();
-        broker.request_metrics.errors(keys::API_VERSIONS, &response);
-        return Ok(encode_response(&header, &response).into());
+        return Ok(answer(
+            broker,
+            &header,
+            response,
+            keys::API_VERSIONS,
+            charge,
+        ));
     }
     let request: ApiVersionsRequest = decode_request_as(header.api_version, body)?;
     let features = broker.finalized_features.latest();
     let response = handlers::api_versions::handle(&broker.apis, &features, context, &request);
-    broker.request_metrics.errors(keys::API_VERSIONS, &response);
-    Ok(encode_response(&header, &response).into())
+    Ok(answer(
+        broker,
+        &header,
+        response,
+        keys::API_VERSIONS,
+        charge,
+    ))
 }
 
 #[cfg(test)]

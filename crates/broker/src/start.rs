@@ -16,7 +16,7 @@ use ottla_coordination_zookeeper::SystemProperties;
 use ottla_coordination_zookeeper::security::SecurityError;
 use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 use ottla_model::{BrokerEpoch, BrokerId, LiveBroker};
-use ottla_network::{BindError, ListenerName, Server};
+use ottla_network::{BindError, ConnectionRates, ListenerName, Server};
 use ottla_storage::LogConfig;
 use ottla_storage::directory::RealDirectory;
 use ottla_storage::log_manager::{self, LogDirs, LogManager, LogManagerSettings};
@@ -163,7 +163,9 @@ impl RunningBroker {
         let log_manager = load_logs(log_dirs, &configs, clock).await?;
 
         let apis = Arc::new(service::api_table());
-        let server_config = listeners::server_config(&config, Arc::clone(&apis));
+        let connection_rates = Arc::clone(dynamic_config.connection_rates());
+        let server_config =
+            listeners::server_config(&config, Arc::clone(&apis), Arc::clone(&connection_rates));
         let bound = listeners::bind(&config, &server_config)?;
         let addresses = bound
             .iter()
@@ -274,6 +276,7 @@ impl RunningBroker {
                 Arc::clone(&configs),
                 Arc::clone(&replica_manager),
                 Arc::clone(&controller),
+                connection_rates,
             )),
         ];
 
@@ -312,6 +315,7 @@ impl RunningBroker {
             producer_ids,
             controller,
             request_metrics: RequestMetrics::default(),
+            client_quotas: Arc::clone(dynamic_config.client_quotas()),
             dynamic_config,
         });
         let deadline = tokio::time::Instant::now() + FIRST_METADATA;
@@ -531,6 +535,7 @@ async fn follow_changes(
     configs: Arc<Configs>,
     replica_manager: Arc<ReplicaManager>,
     controller: Arc<ControllerHandle>,
+    connection_rates: Arc<ConnectionRates>,
 ) {
     let mut unclean = configs.broker().unclean_leader_election_enable;
     while let Some(change) = changes.recv().await {
@@ -543,13 +548,12 @@ async fn follow_changes(
             }
             Changed::Broker => {
                 replica_manager.update_broker_config();
+                listeners::limit_connection_rates(&configs.broker(), &connection_rates);
                 let now = configs.broker().unclean_leader_election_enable;
                 if std::mem::replace(&mut unclean, now) != now {
                     controller.set_unclean_leader_election_default(now);
                 }
             }
-            // Stored only; the change itself says so in the log.
-            Changed::Quotas(_) => {}
         }
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use ottla_model::SecurityProtocol;
 use ottla_protocol::ApiTable;
+use ottla_quotas::Windows;
 
+use crate::connection_rates::ConnectionRates;
 use crate::service::ListenerName;
 
 /// One of `listeners`.
@@ -25,8 +27,6 @@ pub struct ListenerConfig {
     pub is_inter_broker: bool,
     /// `listener.name.X.max.connections`.
     pub max_connections: usize,
-    /// `listener.name.X.max.connection.creation.rate`, connections per second.
-    pub max_connection_creation_rate: u32,
 }
 
 impl ListenerConfig {
@@ -39,7 +39,6 @@ impl ListenerConfig {
             port,
             is_inter_broker: true,
             max_connections: i32::MAX as usize,
-            max_connection_creation_rate: i32::MAX as u32,
         }
     }
 }
@@ -65,8 +64,8 @@ pub struct ServerConfig {
     pub max_connections_per_ip: usize,
     /// `max.connections.per.ip.overrides`; 0 denies.
     pub max_connections_per_ip_overrides: BTreeMap<IpAddr, usize>,
-    /// `max.connection.creation.rate` over all listeners, connections per second.
-    pub max_connection_creation_rate: u32,
+    /// How fast connections may come.
+    pub connection_rates: Arc<ConnectionRates>,
 }
 
 impl ServerConfig {
@@ -82,7 +81,7 @@ impl ServerConfig {
             max_connections: i32::MAX as usize,
             max_connections_per_ip: i32::MAX as usize,
             max_connections_per_ip_overrides: BTreeMap::new(),
-            max_connection_creation_rate: i32::MAX as u32,
+            connection_rates: Arc::new(ConnectionRates::new(Windows::new(11, 1))),
         }
     }
 }

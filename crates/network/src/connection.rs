@@ -195,7 +195,16 @@ impl<S: Service> Connection<S> {
             Outcome::Respond(response) => {
                 completed.mark = response.mark;
                 if !response.parts.is_empty() {
-                    let sent = send_parts(&self.stream, response.parts).await;
+                    let sending = send_parts(&self.stream, response.parts);
+                    let sent = match response.after_sending {
+                        None => sending.await,
+                        Some(after) => {
+                            let mut busy = Duration::ZERO;
+                            let sent = Box::pin(timed(sending, &mut busy)).await;
+                            after.tell(busy);
+                            sent
+                        }
+                    };
                     sent.map_err(End::Send)?;
                     self.touch();
                     completed.sending = answered.elapsed();
@@ -269,6 +278,18 @@ impl<S: Service> Connection<S> {
     fn now_ms(&self) -> u64 {
         self.epoch.elapsed().as_millis() as u64
     }
+}
+
+/// Adds up the time in which a future runs, without that in which it waits.
+async fn timed<T>(future: impl Future<Output = T>, busy: &mut Duration) -> T {
+    let mut future = pin!(future);
+    poll_fn(|task| {
+        let polled = Instant::now();
+        let result = future.as_mut().poll(task);
+        *busy += polled.elapsed();
+        result
+    })
+    .await
 }
 
 /// Keeps the connection unread for the time that its client is throttled.

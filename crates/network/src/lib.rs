@@ -6,7 +6,7 @@
 //! only its header.
 //!
 //! Read in this order: [`service`], [`config`], [`server`], then `connection`, `frame`, `send` and
-//! `quotas`.
+//! `quotas`, `connection_rates`.
 //!
 //! # Invariants
 //! - One request of a connection is in work at a time; its response is sent before the next
@@ -17,6 +17,7 @@
 pub mod address;
 pub mod config;
 mod connection;
+mod connection_rates;
 pub mod frame;
 mod quotas;
 pub mod send;
@@ -26,9 +27,11 @@ pub mod service;
 mod tests;
 
 pub use config::{ListenerConfig, ServerConfig};
+pub use connection_rates::ConnectionRates;
 pub use ottla_protocol::Part;
 pub use quotas::OpenConnections;
 pub use server::{BindError, BoundListener, Server};
 pub use service::{
-    Completed, ConnectionInfo, ListenerName, Outcome, Principal, RequestContext, Response, Service,
+    AfterSending, Completed, ConnectionInfo, ListenerName, Outcome, Principal, RequestContext,
+    Response, Service,
 };

@@ -1,4 +1,4 @@
-//! How many connections may be open, and how fast they may come (`ConnectionQuotas`).
+//! How many connections may be open (`ConnectionQuotas`).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,15 +8,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::address::host_address;
 use crate::config::{ListenerConfig, ServerConfig};
+use crate::connection_rates::ConnectionRates;
 use crate::service::ListenerName;
-
-/// Seconds of creation rate that may come at once, as over Kafka's quota windows (11 of 1 s, the
-/// last one incomplete).
-const BURST_SECONDS: f64 = 10.0;
 
 /// An address has as many connections as it may.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +69,7 @@ pub(crate) struct ConnectionQuotas {
     max_per_ip: usize,
     max_per_ip_overrides: BTreeMap<IpAddr, usize>,
     protected: Option<ListenerName>,
+    rates: Arc<ConnectionRates>,
     state: Mutex<State>,
     released: Notify,
     emptied: Notify,
@@ -84,7 +81,6 @@ struct State {
     by_listener: BTreeMap<ListenerName, usize>,
     by_address: BTreeMap<IpAddr, usize>,
     connections: BTreeMap<u64, Arc<ConnectionHandle>>,
-    broker_rate: CreationRate,
     next_index: u64,
 }
 
@@ -108,12 +104,12 @@ impl ConnectionQuotas {
             protected: inter_broker
                 .filter(|_| listeners.len() > 1)
                 .map(|listener| listener.name.clone()),
+            rates: Arc::clone(&config.connection_rates),
             state: Mutex::new(State {
                 total: 0,
                 by_listener: BTreeMap::new(),
                 by_address: BTreeMap::new(),
                 connections: BTreeMap::new(),
-                broker_rate: CreationRate::new(config.max_connection_creation_rate),
                 next_index: 0,
             }),
             released: Notify::new(),
@@ -121,35 +117,40 @@ impl ConnectionQuotas {
         }
     }
 
-    /// Waits until the listener may have one more connection, and takes the place. The listener of
-    /// the brokers may exceed the limit of all: then the connection of another listener that has
-    /// been quiet longest is closed for it.
-    pub(crate) async fn slot(
-        self: &Arc<Self>,
-        listener: &ListenerConfig,
-        listener_rate: &mut CreationRate,
-    ) -> Slot {
-        let slot = loop {
-            let released = self.released.notified();
-            if let Some(slot) = self.try_slot(listener) {
-                break slot;
-            }
-            released.await;
-        };
-        let now = Instant::now();
-        let mut wait = listener_rate.take(now);
-        if self.protected.as_ref() != Some(&listener.name) {
-            wait = wait.max(self.state.lock().broker_rate.take(now));
-        }
+    /// Waits until the listener may have one more connection, and takes the place: not before
+    /// connections have come slowly enough. The listener of the brokers may exceed the limit of
+    /// all: then the connection of another listener that has been quiet longest is closed for it.
+    pub(crate) async fn slot(self: &Arc<Self>, listener: &ListenerConfig) -> Slot {
+        let wait = self
+            .rates
+            .accept(&listener.name, self.is_protected(listener));
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        slot
+        loop {
+            let released = self.released.notified();
+            if let Some(slot) = self.try_slot(listener) {
+                return slot;
+            }
+            released.await;
+        }
+    }
+
+    /// Whether an address's connections come too fast: after what time this one is closed then.
+    pub(crate) fn throttled(&self, listener: &ListenerConfig, address: IpAddr) -> Option<Duration> {
+        let wait = self
+            .rates
+            .accept_from(address, &listener.name, self.is_protected(listener));
+        (!wait.is_zero()).then_some(wait)
+    }
+
+    fn is_protected(&self, listener: &ListenerConfig) -> bool {
+        self.protected.as_ref() == Some(&listener.name)
     }
 
     fn try_slot(self: &Arc<Self>, listener: &ListenerConfig) -> Option<Slot> {
         let mut state = self.state.lock();
-        let is_protected = self.protected.as_ref() == Some(&listener.name);
+        let is_protected = self.is_protected(listener);
         let on_listener = state.by_listener.get(&listener.name).copied().unwrap_or(0);
         if on_listener >= listener.max_connections {
             return None;
@@ -278,36 +279,6 @@ fn decrement<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
     }
 }
 
-/// A limit on connections per second: a bucket of tokens.
-#[derive(Debug)]
-pub(crate) struct CreationRate {
-    per_second: f64,
-    tokens: f64,
-    filled: Option<Instant>,
-}
-
-impl CreationRate {
-    pub(crate) fn new(per_second: u32) -> Self {
-        let per_second = f64::from(per_second.max(1));
-        Self {
-            per_second,
-            tokens: per_second * BURST_SECONDS,
-            filled: None,
-        }
-    }
-
-    /// Takes one connection; answers how long to wait before it.
-    fn take(&mut self, now: Instant) -> Duration {
-        let elapsed = self.filled.map_or(0.0, |filled| {
-            now.saturating_duration_since(filled).as_secs_f64()
-        });
-        self.filled = Some(now);
-        self.tokens =
-            (self.tokens + elapsed * self.per_second).min(self.per_second * BURST_SECONDS) - 1.0;
-        Duration::from_secs_f64((-self.tokens / self.per_second).max(0.0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -367,16 +338,5 @@ mod tests {
         drop(first);
         let mut again = quotas.try_slot(&clients).unwrap();
         again.count_address([10, 0, 0, 1].into()).unwrap();
-    }
-
-    #[test]
-    fn connections_beyond_the_rate_wait() {
-        let start = Instant::now();
-        let mut rate = CreationRate::new(2);
-        for _ in 0..20 {
-            assert_eq!(rate.take(start), Duration::ZERO);
-        }
-        assert_eq!(rate.take(start), Duration::from_millis(500));
-        assert_eq!(rate.take(start + Duration::from_secs(60)), Duration::ZERO);
     }
 }

@@ -8,17 +8,21 @@ use std::time::Duration;
 use ottla_model::SecurityProtocol;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::address::{canonical, connection_id};
 use crate::config::{ListenerConfig, ServerConfig};
 use crate::connection::Connection;
-use crate::quotas::{ConnectionQuotas, CreationRate, OpenConnections, Slot};
+use crate::quotas::{ConnectionQuotas, OpenConnections, Slot};
 use crate::service::{ConnectionInfo, Principal, Service};
 
 /// How long an acceptor rests when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How many connections that came too fast a listener holds until they are closed; more are closed
+/// at once.
+const HELD_MAX: usize = 1024;
 /// How long a shutdown waits for connections that it has cut off.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
@@ -116,6 +120,7 @@ impl Server {
                     service: Arc::clone(&service),
                     quotas: Arc::clone(&quotas),
                     connections: Arc::clone(&connections),
+                    held: Arc::new(Semaphore::new(HELD_MAX)),
                     epoch,
                 };
                 tokio::spawn(acceptor.run())
@@ -162,13 +167,14 @@ struct Acceptor<S> {
     service: Arc<S>,
     quotas: Arc<ConnectionQuotas>,
     connections: Arc<parking_lot::Mutex<tokio::task::JoinSet<()>>>,
+    /// Places for connections that are closed later.
+    held: Arc<Semaphore>,
     epoch: Instant,
 }
 
 impl<S: Service> Acceptor<S> {
     async fn run(self) {
         let listener = &self.listener.config;
-        let mut rate = CreationRate::new(listener.max_connection_creation_rate);
         loop {
             let (stream, remote) = match self.listener.socket.accept().await {
                 Ok(accepted) => accepted,
@@ -178,7 +184,14 @@ impl<S: Service> Acceptor<S> {
                     continue;
                 }
             };
-            let slot = self.quotas.slot(listener, &mut rate).await;
+            let slot = self.quotas.slot(listener).await;
+            let address = canonical(remote).ip();
+            if let Some(wait) = self.quotas.throttled(listener, address) {
+                drop(slot);
+                tracing::debug!(%remote, ?wait, "delaying the end of a connection of too many");
+                self.close_later(stream, wait);
+                continue;
+            }
             match self.open(stream, remote, slot) {
                 Ok(()) => {}
                 Err(error) => {
@@ -186,6 +199,17 @@ impl<S: Service> Acceptor<S> {
                 }
             }
         }
+    }
+
+    /// Holds a connection unserved until its client may try again, so that it does not at once.
+    fn close_later(&self, stream: TcpStream, wait: Duration) {
+        let Ok(place) = Arc::clone(&self.held).try_acquire_owned() else {
+            return;
+        };
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            drop((stream, place));
+        });
     }
 
     fn open(&self, stream: TcpStream, remote: SocketAddr, mut slot: Slot) -> io::Result<()> {

@@ -186,6 +186,28 @@ pub struct Response {
     pub throttle: Duration,
     /// Means nothing here: the handler's word to [`Service::completed`].
     pub mark: u8,
+    /// Who wants to know what sending cost; if nobody does it is not measured.
+    pub after_sending: Option<AfterSending>,
+}
+
+/// Told how long it kept a thread busy to send an answer.
+pub struct AfterSending(Box<dyn FnOnce(Duration) + Send>);
+
+impl AfterSending {
+    /// Who is told.
+    pub fn new(tell: impl FnOnce(Duration) + Send + 'static) -> Self {
+        Self(Box::new(tell))
+    }
+
+    pub(crate) fn tell(self, busy: Duration) {
+        (self.0)(busy);
+    }
+}
+
+impl fmt::Debug for AfterSending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AfterSending")
+    }
 }
 
 impl Response {

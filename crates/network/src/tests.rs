@@ -66,6 +66,7 @@ impl TestService {
                 parts: vec![Part::Bytes(out.freeze())],
                 throttle: Duration::from_millis(200),
                 mark: 7,
+                ..Response::default()
             }),
             b"hang" => {
                 let _guard = OnDrop(Arc::clone(&self.dropped));

@@ -21,6 +21,7 @@ pub mod topic_admin;
 use ottla_model::{ErrorCode, TopicName};
 
 use crate::broker::Broker;
+use crate::client_quotas::{Charge, MutationQuota};
 
 pub use channel::ControlReceiver;
 pub use handle::{ControllerHandle, Start};
@@ -34,6 +35,7 @@ impl Broker {
             metadata_cache: &self.metadata_cache,
             coordination: &self.coordination,
             dynamic_values: self.dynamic_config.in_force(),
+            quota: None,
         }
     }
 
@@ -42,9 +44,12 @@ impl Broker {
     pub(crate) async fn create_missing_topics(
         &self,
         topics: impl IntoIterator<Item = TopicName>,
+        charge: Option<&Charge<'_>>,
     ) -> Vec<(TopicName, ErrorCode)> {
         let in_creation = &self.controller.topics_in_creation;
+        let quota = MutationQuota::permissive(charge);
         self.topic_admin()
+            .under(&quota)
             .auto_create_topics(in_creation, topics)
             .await
     }

@@ -176,6 +176,7 @@ impl Node {
             metadata_cache: &self.metadata_cache,
             coordination: &self.coordination,
             dynamic_values: DynamicValues::default(),
+            quota: None,
         }
     }
 

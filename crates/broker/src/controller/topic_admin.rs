@@ -16,6 +16,8 @@ use ottla_controller::assignment::AssignmentError;
 use ottla_coordination::Error;
 use ottla_model::{BrokerId, ErrorCode};
 
+use crate::client_quotas::MutationQuota;
+use crate::client_quotas::mutations::QuotaExceeded;
 use crate::configs::Configs;
 use crate::coordination::CoordinationHandle;
 use crate::metadata_cache::MetadataCache;
@@ -27,6 +29,8 @@ pub const PARTITIONS_MAX: i32 = 200_000;
 /// What changing topics takes.
 #[derive(Clone, Debug)]
 pub struct TopicAdmin<'a> {
+    /// What the caller may change; without one, everything.
+    pub(crate) quota: Option<&'a MutationQuota<'a>>,
     /// Configuration in force.
     pub configs: &'a Configs,
     /// Shows what the controller has done.
@@ -35,6 +39,20 @@ pub struct TopicAdmin<'a> {
     pub coordination: &'a CoordinationHandle,
     /// Dynamic values of the broker: sources of what a new topic's configuration shows.
     pub dynamic_values: DynamicValues,
+}
+
+impl<'a> TopicAdmin<'a> {
+    /// Counts changes against a quota.
+    pub(crate) fn under(mut self, quota: &'a MutationQuota<'a>) -> Self {
+        self.quota = Some(quota);
+        self
+    }
+
+    /// Counts partitions that are about to be created or deleted.
+    fn record(&self, partitions: usize) -> Result<(), ApiError> {
+        let recorded = self.quota.map_or(Ok(()), |quota| quota.record(partitions));
+        recorded.map_err(|QuotaExceeded| ApiError::of(ErrorCode::ThrottlingQuotaExceeded))
+    }
 }
 
 /// How long a caller waits.

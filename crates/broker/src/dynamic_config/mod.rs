@@ -23,10 +23,12 @@ use std::sync::Arc;
 use ottla_config::{DynamicLevel, DynamicValues, Properties, dynamic};
 use ottla_coordination::paths::{self, ConfigEntity, EntityName};
 use ottla_model::{BrokerId, ErrorCode, TopicName};
+use ottla_network::ConnectionRates;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
+use crate::client_quotas::{self, ClientQuotas};
 use crate::configs::Configs;
 use crate::coordination::CoordinationHandle;
 use crate::coordination::startup::StartupError;
@@ -74,8 +76,6 @@ pub enum Changed {
     Topic(TopicName),
     /// This broker's own values; [`Configs`] has them.
     Broker,
-    /// Quotas of a user, a client id or an address.
-    Quotas(ConfigEntity),
 }
 
 /// The broker's side of dynamic configuration.
@@ -84,6 +84,8 @@ pub struct DynamicConfig {
     coordination: Arc<CoordinationHandle>,
     configs: Arc<Configs>,
     loggers: Arc<Loggers>,
+    client_quotas: Arc<ClientQuotas>,
+    connection_rates: Arc<ConnectionRates>,
     in_force: Mutex<DynamicValues>,
     subscribers: Mutex<Vec<mpsc::UnboundedSender<Changed>>>,
 }
@@ -105,11 +107,16 @@ impl DynamicConfig {
         loggers: Arc<Loggers>,
     ) -> Arc<Self> {
         let (in_force, subscribers) = (Mutex::default(), Mutex::default());
+        let config = configs.broker();
+        let client_quotas = Arc::new(ClientQuotas::new(&config));
+        let connection_rates = Arc::new(ConnectionRates::new(client_quotas::windows(&config)));
         Arc::new(Self {
             broker_id,
             coordination,
             configs,
             loggers,
+            client_quotas,
+            connection_rates,
             in_force,
             subscribers,
         })
@@ -122,7 +129,18 @@ impl DynamicConfig {
         receiver
     }
 
-    /// Applies what is stored for this broker and for every topic: before logs are opened.
+    /// Quotas of users and client ids in force.
+    pub(crate) fn client_quotas(&self) -> &Arc<ClientQuotas> {
+        &self.client_quotas
+    }
+
+    /// Quotas of addresses in force.
+    pub(crate) fn connection_rates(&self) -> &Arc<ConnectionRates> {
+        &self.connection_rates
+    }
+
+    /// Applies what is stored for this broker, for every topic and for clients: before logs are
+    /// opened.
     ///
     /// # Errors
     /// Reading failed. Values that cannot be used are logged and left out.
@@ -138,6 +156,9 @@ impl DynamicConfig {
         {
             self.apply(&ConfigEntity::Topic(TopicName::from(topic)))
                 .await?;
+        }
+        for entity in self.quota_entities().await? {
+            self.apply(&entity).await?;
         }
         Ok(())
     }
@@ -181,15 +202,7 @@ impl DynamicConfig {
         match (level, entity) {
             (Some(level), _) => self.apply_broker(level, &config),
             (None, ConfigEntity::Topic(topic)) => self.apply_topic(topic, config),
-            (None, entity) => {
-                if !config.is_empty() {
-                    warn!(
-                        entity = entity.entity_path(),
-                        "quotas are stored but not enforced yet"
-                    );
-                }
-                self.tell(Changed::Quotas(entity.clone()));
-            }
+            (None, entity) => self.apply_quotas(entity, &config).await,
         }
         Ok(())
     }

@@ -1,13 +1,17 @@
-//! Quotas of clients (KIP-546) as they are stored below `/config`; nobody enforces them yet.
+//! Quotas of clients (KIP-546, KIP-612) as they are stored below `/config`, and their way into
+//! force.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ottla_config::Properties;
 use ottla_config::value::{Type, Value};
+use ottla_coordination::Error;
 use ottla_coordination::paths::sanitizer::{desanitize, sanitize};
 use ottla_coordination::paths::{self, ConfigEntity, EntityName};
 use ottla_coordination::payloads::EntityConfig;
 use ottla_model::ErrorCode;
+use ottla_quotas::IpLimit;
 use tracing::{error, info};
 
 use super::alter::{unreadable, unwritable};
@@ -18,6 +22,8 @@ use crate::coordination::startup::StartupError;
 const USER: &str = "user";
 const CLIENT_ID: &str = "client-id";
 const IP: &str = "ip";
+/// What an address may be limited in: new connections per second.
+const CONNECTION_RATE: &str = "connection_creation_rate";
 
 /// Whose quotas: parts of an entity, each with a name or, for the default, none.
 pub(crate) type QuotaEntity = Vec<(String, Option<String>)>;
@@ -61,7 +67,11 @@ impl DynamicConfig {
     ) -> Result<Vec<(QuotaEntity, BTreeMap<String, f64>)>, ApiError> {
         let [user, client, ip] = components(filter)?;
         let mut listed = Vec::new();
-        for entity in self.quota_entities().await? {
+        let entities = self.quota_entities().await.map_err(|error| {
+            error!(%error, "cannot list entities");
+            ApiError::unknown()
+        })?;
+        for entity in entities {
             let parts = parts(&entity);
             let passes = |component: Option<&Component>, kind: &str| {
                 let part = parts
@@ -113,7 +123,7 @@ impl DynamicConfig {
     ) -> Result<(), ApiError> {
         let entity = quota_entity(entity)?;
         if let ConfigEntity::Ip(EntityName::Named(ip)) = &entity
-            && !resolves(ip).await
+            && resolve(ip).await.is_none()
         {
             let message = format!("{ip} is not a valid IP or resolvable host.");
             return Err(ApiError::invalid_request(message));
@@ -199,15 +209,13 @@ impl DynamicConfig {
     }
 
     /// Every entity that may have quotas.
-    async fn quota_entities(&self) -> Result<Vec<ConfigEntity>, ApiError> {
+    pub(super) async fn quota_entities(&self) -> Result<Vec<ConfigEntity>, Error> {
+        let children = |path: String| self.coordination.get_children(path, false);
         let mut entities = Vec::new();
-        for user in self.children(paths::CONFIG_USERS.to_owned()).await? {
+        for user in children(paths::CONFIG_USERS.to_owned()).await? {
             let clients = format!("users/{user}/clients");
             entities.extend(ConfigEntity::parse(&format!("users/{user}")));
-            for client in self
-                .children(format!("{}/{clients}", paths::CONFIG))
-                .await?
-            {
+            for client in children(format!("{}/{clients}", paths::CONFIG)).await? {
                 entities.extend(ConfigEntity::parse(&format!("{clients}/{client}")));
             }
         }
@@ -215,11 +223,48 @@ impl DynamicConfig {
             (paths::CONFIG_CLIENTS, "clients"),
             (paths::CONFIG_IPS, "ips"),
         ] {
-            for name in self.children(root.to_owned()).await? {
+            for name in children(root.to_owned()).await? {
                 entities.extend(ConfigEntity::parse(&format!("{kind}/{name}")));
             }
         }
         Ok(entities)
+    }
+
+    /// Puts what is stored for a user, a client id or an address in force.
+    pub(super) async fn apply_quotas(&self, entity: &ConfigEntity, stored: &Properties) {
+        info!(
+            entity = entity.entity_path(),
+            ?stored,
+            "applying quotas of clients"
+        );
+        let applied = match entity {
+            ConfigEntity::Ip(ip) => self.apply_ip_limit(ip, stored).await,
+            _ => self
+                .client_quotas
+                .update(entity, stored)
+                .map_err(|error| error.to_string()),
+        };
+        if let Err(error) = applied {
+            let entity = entity.entity_path();
+            error!(entity, error, "cannot apply quotas of clients");
+        }
+    }
+
+    async fn apply_ip_limit(&self, ip: &EntityName, stored: &Properties) -> Result<(), String> {
+        let limit = match stored.get(CONNECTION_RATE).map(|raw| raw.trim().parse()) {
+            None => None,
+            Some(Ok(limit)) => Some(limit),
+            Some(Err(error)) => return Err(format!("{CONNECTION_RATE}: {error}")),
+        };
+        let ip = match ip {
+            EntityName::Default => IpLimit::Default,
+            EntityName::Named(host) => match resolve(host).await {
+                Some(address) => IpLimit::Address(address),
+                None => return Err(format!("{host} has no address")),
+            },
+        };
+        self.connection_rates.set_ip_limit(ip, limit);
+        Ok(())
     }
 
     pub(super) async fn children(&self, path: String) -> Result<Vec<String>, ApiError> {
@@ -333,7 +378,7 @@ fn parts(entity: &ConfigEntity) -> QuotaEntity {
 /// The quotas that an entity can have (`QuotaConfigs`).
 fn quota_keys(entity: &ConfigEntity) -> &'static [(&'static str, Type)] {
     match entity {
-        ConfigEntity::Ip(_) => &[("connection_creation_rate", Type::Int)],
+        ConfigEntity::Ip(_) => &[(CONNECTION_RATE, Type::Int)],
         _ => &[
             ("producer_byte_rate", Type::Long),
             ("consumer_byte_rate", Type::Long),
@@ -389,8 +434,8 @@ pub(super) fn check_stored(entity: &ConfigEntity, config: &Properties) -> Result
     Ok(())
 }
 
-async fn resolves(host: &str) -> bool {
-    tokio::net::lookup_host((host, 0))
-        .await
-        .is_ok_and(|mut addresses| addresses.next().is_some())
+/// A host's first address.
+async fn resolve(host: &str) -> Option<IpAddr> {
+    let mut addresses = tokio::net::lookup_host((host, 0)).await.ok()?;
+    addresses.next().map(|address| address.ip().to_canonical())
 }

@@ -1,8 +1,7 @@
-//! AlterClientQuotas (key 49, versions 0–1): stores quotas, which are not enforced yet.
+//! AlterClientQuotas (key 49, versions 0–1).
 
 use kafka_protocol::messages::alter_client_quotas_response::{EntityData, EntryData};
 use kafka_protocol::messages::{AlterClientQuotasRequest, AlterClientQuotasResponse};
-use tracing::warn;
 
 use super::config_resource::outcome;
 use super::wire;
@@ -14,9 +13,6 @@ pub(crate) async fn handle(
     broker: &Broker,
     request: AlterClientQuotasRequest,
 ) -> AlterClientQuotasResponse {
-    if !request.validate_only {
-        warn!("quotas of clients are stored but not enforced yet");
-    }
     let mut entries = Vec::with_capacity(request.entries.len());
     for entry in &request.entries {
         let part = |part: &kafka_protocol::messages::alter_client_quotas_request::EntityData| {

@@ -8,15 +8,22 @@ use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicR
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 use ottla_controller::ApiError;
 use ottla_model::{BrokerId, ErrorCode, TopicName};
+use ottla_network::RequestContext;
 
 use super::wire;
 use crate::broker::Broker;
+use crate::client_quotas::{Charge, MutationQuota};
 use crate::controller::topic_admin::expand::NewPartitions;
+
+/// From this version on, clients know of quotas on changes of topics (KIP-599).
+const STRICT_QUOTA_SINCE: i16 = 3;
 
 /// Answers the request once the partitions have leaders, or time is up.
 pub(crate) async fn handle(
     broker: &Broker,
+    context: &RequestContext,
     request: CreatePartitionsRequest,
+    charge: Option<&Charge<'_>>,
 ) -> CreatePartitionsResponse {
     let mut results: BTreeMap<TopicName, ApiError> = BTreeMap::new();
     let mut wanted: BTreeMap<TopicName, NewPartitions> = BTreeMap::new();
@@ -36,9 +43,10 @@ pub(crate) async fn handle(
         };
         results.insert(name, refusal);
     }
+    let quota = MutationQuota::of_version(charge, context.header.api_version, STRICT_QUOTA_SINCE);
     let wanted: Vec<NewPartitions> = wanted.into_values().collect();
     if !wanted.is_empty() {
-        let admin = broker.topic_admin();
+        let admin = broker.topic_admin().under(&quota);
         let expanded = admin
             .create_partitions(request.timeout_ms, request.validate_only, wanted)
             .await;
@@ -50,7 +58,9 @@ pub(crate) async fn handle(
             .with_error_code(error.error.code())
             .with_error_message(error.message.as_deref().map(wire::text))
     });
-    CreatePartitionsResponse::default().with_results(results.collect())
+    CreatePartitionsResponse::default()
+        .with_throttle_time_ms(quota.throttle_ms())
+        .with_results(results.collect())
 }
 
 fn new_partitions(topic: &CreatePartitionsTopic, name: TopicName) -> NewPartitions {

@@ -11,16 +11,26 @@ use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use ottla_config::DescribedEntry;
 use ottla_controller::ApiError;
 use ottla_model::{BrokerId, ErrorCode, TopicName};
+use ottla_network::RequestContext;
 
 use super::wire;
 use crate::broker::Broker;
+use crate::client_quotas::{Charge, MutationQuota};
 use crate::controller::topic_admin::create::{CreatedTopic, NewTopic};
 
 /// `KRaft`'s own log: never a topic of clients.
 const CLUSTER_METADATA_TOPIC: &str = "__cluster_metadata";
 
+/// From this version on, clients know of quotas on changes of topics (KIP-599).
+const STRICT_QUOTA_SINCE: i16 = 6;
+
 /// Answers the request once the topics have leaders, or time is up.
-pub(crate) async fn handle(broker: &Broker, request: CreateTopicsRequest) -> CreateTopicsResponse {
+pub(crate) async fn handle(
+    broker: &Broker,
+    context: &RequestContext,
+    request: CreateTopicsRequest,
+    charge: Option<&Charge<'_>>,
+) -> CreateTopicsResponse {
     if !broker.controller.is_active() {
         let refuse = |topic: &CreatableTopic| {
             result(&wire::topic_name(&topic.name)).with_error_code(ErrorCode::NotController.code())
@@ -52,15 +62,19 @@ pub(crate) async fn handle(broker: &Broker, request: CreateTopicsRequest) -> Cre
             None => wanted.push(new_topic(topic, name)),
         }
     }
+    let quota = MutationQuota::of_version(charge, context.header.api_version, STRICT_QUOTA_SINCE);
     let created = broker
         .topic_admin()
+        .under(&quota)
         .create_topics(request.timeout_ms, request.validate_only, wanted)
         .await;
     results.extend(created.into_iter().map(|(name, outcome)| match outcome {
         Ok(topic) => describe(&name, &topic),
         Err(error) => failure(&name, &error),
     }));
-    CreateTopicsResponse::default().with_topics(results)
+    CreateTopicsResponse::default()
+        .with_throttle_time_ms(quota.throttle_ms())
+        .with_topics(results)
 }
 
 fn new_topic(topic: &CreatableTopic, name: TopicName) -> NewTopic {

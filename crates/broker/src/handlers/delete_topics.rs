@@ -11,9 +11,13 @@ use ottla_network::RequestContext;
 
 use super::wire;
 use crate::broker::Broker;
+use crate::client_quotas::{Charge, MutationQuota};
 
 /// From this version on topics are named in a list of their own, by name or id.
 const FIRST_WITH_TOPIC_IDS: i16 = 6;
+
+/// From this version on, clients know of quotas on changes of topics (KIP-599).
+const STRICT_QUOTA_SINCE: i16 = 5;
 
 /// A topic as it was named.
 struct Named {
@@ -26,6 +30,7 @@ pub(crate) async fn handle(
     broker: &Broker,
     context: &RequestContext,
     request: DeleteTopicsRequest,
+    charge: Option<&Charge<'_>>,
 ) -> DeleteTopicsResponse {
     let version = context.header.api_version;
     let topics: Vec<Named> = if version < FIRST_WITH_TOPIC_IDS {
@@ -75,8 +80,10 @@ pub(crate) async fn handle(
         }
     }
     let names: BTreeSet<TopicName> = ordered.iter().filter_map(|t| t.name.clone()).collect();
+    let quota = MutationQuota::of_version(charge, version, STRICT_QUOTA_SINCE);
     let errors = broker
         .topic_admin()
+        .under(&quota)
         .delete_topics(request.timeout_ms, names)
         .await;
     responses.extend(ordered.iter().map(|topic| {
@@ -86,7 +93,9 @@ pub(crate) async fn handle(
             error.copied().unwrap_or(ErrorCode::UnknownServerError),
         )
     }));
-    DeleteTopicsResponse::default().with_responses(responses)
+    DeleteTopicsResponse::default()
+        .with_throttle_time_ms(quota.throttle_ms())
+        .with_responses(responses)
 }
 
 fn named(topic: &DeleteTopicState) -> Named {

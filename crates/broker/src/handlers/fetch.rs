@@ -26,6 +26,7 @@ use ottla_storage::{FetchIsolation, FileSlice};
 
 use super::current_leader;
 use crate::broker::Broker;
+use crate::client_quotas::{Charge, Throttle};
 use crate::metadata_cache::MetadataSnapshot;
 use crate::metrics::{FETCH_CONSUMER, FETCH_FOLLOWER};
 use crate::replica_manager::{ClientPlace, FetchEntry, FetchParams, ReadResult};
@@ -65,19 +66,29 @@ enum Context {
 /// Bytes of a Fetch response without partitions, and of a partition with its topic (version 17).
 const RESPONSE_BYTES: usize = 16;
 const PARTITION_BYTES: usize = 55;
+/// Bytes of an aborted transaction: its producer's id and its first offset.
+const ABORTED_TRANSACTION_BYTES: usize = 16;
 
 /// Reads, or waits and reads, and answers.
-pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Bytes) -> Outcome {
+pub(crate) async fn handle(
+    broker: &Broker,
+    context: &RequestContext,
+    body: Bytes,
+    charge: Option<&Charge<'_>>,
+) -> Outcome {
     let version = context.header.api_version;
     let request = match FetchRequest::decode(version, body) {
         Ok(request) => request,
         Err(error) => return Outcome::Malformed(error),
     };
-    let mark = if request.replica_id >= 0 {
+    let is_follower = request.replica_id >= 0;
+    let mark = if is_follower {
         FETCH_FOLLOWER
     } else {
         FETCH_CONSUMER
     };
+    // Followers are throttled by other means.
+    let charge = charge.filter(|_| !is_follower);
     let snapshot = broker.metadata_cache.snapshot();
     let metadata = FetchMetadata {
         session_id: request.session_id,
@@ -90,7 +101,8 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
                 error_code: error,
                 ..FetchResponse::default()
             };
-            return respond(broker, context, mark, response);
+            let throttle = charge.map(|charge| charge.fetch(RESPONSE_BYTES));
+            return respond(broker, context, mark, response, charge.zip(throttle));
         }
     };
     for partition in &mut asked {
@@ -101,9 +113,9 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
     drop(snapshot);
 
     let entries = entries(broker, &asked);
-    let params = params(broker, context, &request);
+    let quota_bytes = charge.map_or(i32::MAX, Charge::fetch_max_bytes);
+    let params = params(broker, context, &request, quota_bytes);
     let read = broker.replica_manager.fetch(&params, &entries).await;
-    count_bytes(broker, request.replica_id >= 0, &entries, &read);
     let mut results: Vec<_> = asked
         .iter()
         .filter_map(|partition| partition.refused)
@@ -111,6 +123,22 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
         .collect();
     let mut all = read;
     all.append(&mut results);
+    let throttle = charge.map(|charge| charge.fetch(response_size(&session, &all)));
+    if let Some(throttle) = throttle
+        && throttle.millis > 0
+    {
+        // Nothing is sent, and the session does not learn what was read.
+        let session_id = match session {
+            Context::Incremental => metadata.session_id,
+            Context::Full | Context::Sessionless => INVALID_SESSION_ID,
+        };
+        let response = FetchResponse {
+            session_id,
+            ..FetchResponse::default()
+        };
+        return respond(broker, context, mark, response, charge.zip(Some(throttle)));
+    }
+    count_bytes(broker, is_follower, &entries, &all);
 
     let mut keep = vec![true; all.len()];
     let session_id = match end(
@@ -124,37 +152,61 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
                 session_id,
                 ..FetchResponse::default()
             };
-            return respond(broker, context, mark, response);
+            return respond(broker, context, mark, response, charge.zip(throttle));
         }
     };
-    if request.replica_id >= 0 {
+    if is_follower {
         count_throttled(broker, &entries, &all, &keep);
     }
-    let mut answer = Answer::new(broker, context, request.replica_id >= 0);
+    let mut answer = Answer::new(broker, context, is_follower);
     for ((partition, result), _) in asked.iter().zip(all).zip(keep).filter(|(_, keep)| *keep) {
         answer.push(partition, result).await;
     }
-    respond(broker, context, mark, answer.into_response(session_id))
+    let response = answer.into_response(session_id);
+    respond(broker, context, mark, response, charge.zip(throttle))
 }
 
 fn respond(
     broker: &Broker,
     context: &RequestContext,
     mark: u8,
-    response: FetchResponse,
+    mut response: FetchResponse,
+    charged: Option<(&Charge<'_>, Throttle)>,
 ) -> Outcome {
+    if let Some((_, throttle)) = charged {
+        response.throttle_time_ms = throttle.millis;
+    }
     broker.request_metrics.errors(keys::FETCH, &response);
-    match response.encode(&context.header) {
+    let outcome = match response.encode(&context.header) {
         Ok(parts) => Outcome::Respond(Response {
             parts,
-            throttle: Duration::ZERO,
             mark,
+            ..Response::default()
         }),
         Err(error) => {
             tracing::error!(%error, "fetch response could not be encoded; closing connection");
             Outcome::Close
         }
+    };
+    match charged {
+        Some((charge, throttle)) => charge.after(outcome, throttle),
+        None => outcome,
     }
+}
+
+/// The bytes of the answer as a consumer's quota counts them: before anything is converted, and, in
+/// an incremental session, without partitions that have nothing to tell.
+fn response_size(session: &Context, results: &[ReadResult]) -> usize {
+    let partitions = results.iter().filter_map(|result| {
+        let is_told = !matches!(session, Context::Incremental)
+            || result.size() > 0
+            || !result.error.is_none();
+        is_told.then(|| {
+            let aborted = result.aborted_transactions.as_ref().map_or(0, Vec::len);
+            PARTITION_BYTES + result.size() + aborted * ABORTED_TRANSACTION_BYTES
+        })
+    });
+    RESPONSE_BYTES + partitions.sum::<usize>()
 }
 
 fn count_bytes(broker: &Broker, is_follower: bool, entries: &[FetchEntry], read: &[ReadResult]) {
@@ -353,6 +405,7 @@ fn params<'a>(
     broker: &Broker,
     context: &'a RequestContext,
     request: &'a FetchRequest,
+    quota_bytes: i32,
 ) -> FetchParams<'a> {
     let version = context.header.api_version;
     let follower = (request.replica_id >= 0).then_some((
@@ -360,7 +413,7 @@ fn params<'a>(
         BrokerEpoch(request.replica_epoch),
     ));
     let fetch_max_bytes = broker.configs.broker().fetch_max_bytes;
-    let bytes_max = request.max_bytes.min(fetch_max_bytes);
+    let bytes_max = request.max_bytes.min(fetch_max_bytes).min(quota_bytes);
     let is_consumer = follower.is_none();
     FetchParams {
         follower,

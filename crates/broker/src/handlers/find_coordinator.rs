@@ -11,6 +11,7 @@ use ottla_network::RequestContext;
 
 use super::wire;
 use crate::broker::Broker;
+use crate::client_quotas::Charge;
 
 /// From this version on a request names several keys.
 const FIRST_BATCHED: i16 = 4;
@@ -29,14 +30,15 @@ pub(crate) async fn handle(
     broker: &Broker,
     context: &RequestContext,
     request: FindCoordinatorRequest,
+    charge: Option<&Charge<'_>>,
 ) -> FindCoordinatorResponse {
     let version = context.header.api_version;
     if version < FIRST_BATCHED {
-        return single(find(broker, context, request.key_type, &request.key).await);
+        return single(find(broker, context, request.key_type, &request.key, charge).await);
     }
     let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
     for key in request.coordinator_keys {
-        let found = find(broker, context, request.key_type, &key).await;
+        let found = find(broker, context, request.key_type, &key, charge).await;
         let mut coordinator = batched(key, found);
         if !matches!(request.key_type, GROUP | TRANSACTION | SHARE) {
             // The request as a whole is refused, and such errors come with their message.
@@ -87,7 +89,13 @@ fn parts(found: Found) -> (ErrorCode, BrokerId, StrBytes, i32) {
     }
 }
 
-async fn find(broker: &Broker, context: &RequestContext, key_type: i8, key: &str) -> Found {
+async fn find(
+    broker: &Broker,
+    context: &RequestContext,
+    key_type: i8,
+    key: &str,
+    charge: Option<&Charge<'_>>,
+) -> Found {
     let (topic, partition) = match key_type {
         GROUP => (
             GROUP_METADATA_TOPIC,
@@ -106,7 +114,7 @@ async fn find(broker: &Broker, context: &RequestContext, key_type: i8, key: &str
     let snapshot = broker.metadata_cache.snapshot();
     if snapshot.topic(topic.as_str()).is_none() {
         // Whatever comes of it, the client asks again.
-        for (topic, error) in broker.create_missing_topics([topic]).await {
+        for (topic, error) in broker.create_missing_topics([topic], charge).await {
             tracing::debug!(%topic, %error, "creating an internal topic");
         }
         return Err(ErrorCode::CoordinatorNotAvailable);

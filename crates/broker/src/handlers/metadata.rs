@@ -14,6 +14,7 @@ use ottla_network::RequestContext;
 
 use super::{authorized_operations, wire};
 use crate::broker::Broker;
+use crate::client_quotas::Charge;
 use crate::metadata_cache::{MetadataSnapshot, PartitionMetadata, TopicMetadata};
 use ottla_model::topic_names;
 
@@ -40,6 +41,7 @@ pub(crate) async fn handle(
     broker: &Broker,
     context: &RequestContext,
     request: MetadataRequest,
+    charge: Option<&Charge<'_>>,
 ) -> MetadataResponse {
     let version = context.header.api_version;
     let deadline = tokio::time::Instant::now() + FIRST_WORD;
@@ -88,7 +90,7 @@ pub(crate) async fn handle(
                     .map(wire::topic_name)
                     .collect();
                 let create = request.allow_auto_topic_creation || version < 4;
-                by_name(broker, view, names, create).await
+                by_name(broker, view, names, create, charge).await
             } else {
                 ids.into_iter().map(|id| by_id(view, id)).collect()
             }
@@ -158,6 +160,7 @@ async fn by_name(
     view: View<'_>,
     names: BTreeSet<TopicName>,
     may_create: bool,
+    charge: Option<&Charge<'_>>,
 ) -> Vec<MetadataResponseTopic> {
     let mut found = Vec::with_capacity(names.len());
     let mut missing = Vec::new();
@@ -171,7 +174,7 @@ async fn by_name(
         return found;
     }
     let errors = if may_create && broker.configs.broker().auto_create_topics_enable {
-        broker.create_missing_topics(missing).await
+        broker.create_missing_topics(missing, charge).await
     } else {
         missing
             .into_iter()

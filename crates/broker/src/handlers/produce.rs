@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kafka_protocol::protocol::StrBytes;
 use ottla_model::ErrorCode;
 use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
-use ottla_network::{Outcome, RequestContext};
+use ottla_network::{Outcome, RequestContext, Response};
 use ottla_protocol::produce::{
     ProducePartitionResponse, ProduceRequest, ProduceResponse, ProduceTopicResponse, RecordError,
 };
@@ -19,6 +19,7 @@ use ottla_storage::VerificationGuard;
 
 use super::{current_leader, produce_verification, wire};
 use crate::broker::Broker;
+use crate::client_quotas::{Charge, Throttle};
 use crate::replica_manager::{AppendEntry, AppendOutcome};
 
 /// The client id of the one client that may write to internal topics (`AdminUtils`).
@@ -32,7 +33,12 @@ const FIRST_WITH_ZSTD: i16 = 7;
 
 /// Appends, waits for replicas if asked to, and answers. With acks=0 there is no answer, and an
 /// error closes the connection so that the producer notices.
-pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Bytes) -> Outcome {
+pub(crate) async fn handle(
+    broker: &Broker,
+    context: &RequestContext,
+    body: Bytes,
+    charge: Option<&Charge<'_>>,
+) -> Outcome {
     let version = context.header.api_version;
     let request = match ProduceRequest::decode(version, body) {
         Ok(request) => request,
@@ -43,18 +49,26 @@ pub(crate) async fn handle(broker: &Broker, context: &RequestContext, body: Byte
         Some((error, message)) => refuse(&request, error, message.as_deref()),
         None => append(broker, context, request).await,
     };
+    let throttle = charge
+        .map(|charge| charge.produce(acks))
+        .unwrap_or_default();
     if acks == 0 {
-        return without_answer(context, &topics);
+        return without_answer(context, &topics, throttle);
     }
     let mut response = ProduceResponse {
         topics,
+        throttle_time_ms: throttle.millis,
         ..ProduceResponse::default()
     };
     if version >= FIRST_WITH_LEADERS {
         response.node_endpoints = tell_leaders(broker, context, &mut response.topics);
     }
     broker.request_metrics.errors(keys::PRODUCE, &response);
-    response.encode(&context.header).into()
+    let outcome = response.encode(&context.header).into();
+    match charge {
+        Some(charge) => charge.after(outcome, throttle),
+        None => outcome,
+    }
 }
 
 /// Errors of a request as a whole: its first batches tell whether it is transactional, which
@@ -254,12 +268,20 @@ fn keep_last_of_duplicates(request: &mut ProduceRequest) {
     request.topics.retain(|topic| !topic.partitions.is_empty());
 }
 
-fn without_answer(context: &RequestContext, topics: &[ProduceTopicResponse]) -> Outcome {
+fn without_answer(
+    context: &RequestContext,
+    topics: &[ProduceTopicResponse],
+    throttle: Throttle,
+) -> Outcome {
     let failed = topics
         .iter()
         .flat_map(|topic| topic.partitions.iter().map(move |p| (&topic.name, p)))
         .find(|(_, partition)| !partition.error_code.is_none());
     match failed {
+        None if throttle.millis > 0 => Outcome::Respond(Response {
+            throttle: throttle.duration(),
+            ..Response::default()
+        }),
         None => Outcome::NoResponse,
         Some((topic, partition)) => {
             tracing::info!(

@@ -40,6 +40,7 @@ use page::Page;
 
 pub(crate) use controller::ControllerTimes;
 pub(crate) use counts::{BrokerCounts, TopicCounts};
+pub(crate) use errors::CountErrors;
 pub use listener::{InvalidAddress, MetricsAddress};
 pub(crate) use logs::LogMetrics;
 pub(crate) use requests::{FETCH_CONSUMER, FETCH_FOLLOWER, RequestMetrics};

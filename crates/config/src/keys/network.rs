@@ -20,7 +20,6 @@ pub(super) const KEYS: &[Key] = &[
     Key::string("listeners").default("PLAINTEXT://:9092").high().per_broker()
         .doc("Where this broker listens, as name://host:port; no host means every address."),
     Key::int("max.connection.creation.rate").default("2147483647").at_least(0.0).cluster_wide()
-        .unserved()
         .doc("Most new connections per second."),
     Key::int("max.connections").default("2147483647").at_least(0.0).cluster_wide()
         .doc("Most connections at once, over all listeners."),

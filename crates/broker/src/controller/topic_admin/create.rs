@@ -116,6 +116,7 @@ impl TopicAdmin<'_> {
             configs,
         };
         if !validate_only {
+            self.record(plan.partitions.len())?;
             if at_least(broker.inter_broker_protocol_version(), "2.8-IV0") {
                 created.id = random_topic_id();
             }

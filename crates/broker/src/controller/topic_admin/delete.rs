@@ -45,6 +45,11 @@ impl TopicAdmin<'_> {
 
     /// A topic whose deletion was ordered before is waited for like the others.
     async fn order_deletion(&self, topic: &TopicName) -> ErrorCode {
+        let snapshot = self.metadata_cache.snapshot();
+        let known = snapshot.topic(topic.as_str());
+        if let Err(error) = self.record(known.map_or(0, |topic| topic.partitions.len())) {
+            return error.error;
+        }
         let failed = |error: Error| {
             tracing::error!(%topic, %error, "cannot order the deletion of a topic");
             ErrorCode::UnknownServerError

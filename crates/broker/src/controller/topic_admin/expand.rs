@@ -99,11 +99,13 @@ impl TopicAdmin<'_> {
     ) -> Result<i32, ApiError> {
         let existing = self.existing(&wanted.topic).await?;
         let added = plan(wanted, &existing, brokers)?;
+        let increment = added.len();
         let path = paths::topic(wanted.topic.as_str());
         let mut combined = existing;
         combined.partitions.extend(added);
         let count = i32::try_from(combined.partitions.len()).unwrap_or(i32::MAX);
         if !validate_only {
+            self.record(increment)?;
             let data = Some(combined.encode());
             let set = self.coordination.set_data(path, data, ANY_VERSION).await;
             set.map_err(coordination_error)?;
