@@ -1,6 +1,6 @@
 //! What travels between the nodes: values, as the deciding crates speak them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use ottla_controller::{Answer, ApiRequest};
 use ottla_coordination::{RequestId, WatchEvent};
 use ottla_model::control::{ControlRequest, ControlResponse};
 use ottla_model::{
-    BrokerEpoch, BrokerId, ErrorCode, LeaderAndIsr, LeaderEpoch, Offset, TopicPartition,
+    BrokerEpoch, BrokerId, ErrorCode, LeaderAndIsr, LeaderEpoch, Offset, ProducerId, TopicPartition,
 };
 use ottla_replication::fetcher::{EpochQuery, PlannedFetch};
 use ottla_replication::partition::{EpochEndOffset, Required};
@@ -124,6 +124,8 @@ pub(crate) struct Fetched {
     pub(crate) records: Bytes,
     /// For consumers that read what is committed only.
     pub(crate) aborted: Vec<AbortedTransaction>,
+    /// For the checker: where the open transactions in the leader's log begin.
+    pub(crate) open: BTreeMap<ProducerId, Offset>,
 }
 
 impl Fetched {
@@ -135,6 +137,7 @@ impl Fetched {
             diverging_epoch: None,
             records: Bytes::new(),
             aborted: Vec::new(),
+            open: BTreeMap::new(),
         }
     }
 }

@@ -280,7 +280,11 @@ impl Simulation {
         };
         machine.directory.memory().set_clock(io.wall);
         act(process, &mut io);
-        let outputs = io.outputs;
+        let mut outputs = io.outputs;
+        if process.halted.is_some() {
+            // It dies before anything leaves it, and nobody can look at what it thought.
+            outputs.clear();
+        }
         self.perform(broker, outputs);
         self.check_touched(broker)?;
         self.after_event(broker)

@@ -38,6 +38,8 @@ struct Transaction {
     /// It began after a successor had been told its epoch.
     is_zombies: bool,
     outcomes: BTreeMap<TopicPartition, TransactionResult>,
+    /// As what it was shown before its markers were replicated.
+    read: Option<TransactionResult>,
     committed: BTreeSet<RecordId>,
 }
 
@@ -68,6 +70,7 @@ impl Transactions {
             is_told: false,
             is_zombies: newest.is_some_and(|newest| *newest > producer.producer_epoch),
             outcomes: BTreeMap::new(),
+            read: None,
             committed: BTreeSet::new(),
         };
         self.all.insert(name, transaction);
@@ -99,7 +102,8 @@ impl Transactions {
         }
         if transaction.wish == Wish::Commit {
             let aborted = |outcome: &TransactionResult| *outcome == TransactionResult::Abort;
-            if transaction.outcomes.values().any(aborted) {
+            let outcomes = transaction.outcomes.values();
+            if outcomes.chain(&transaction.read).any(aborted) {
                 return Err(format!(
                     "{name:?} is acknowledged, but aborted: {transaction:?}"
                 ));
@@ -146,7 +150,8 @@ impl Transactions {
                 ))
             };
             transaction.outcomes.insert(tp.clone(), outcome);
-            if transaction.outcomes.values().any(|other| *other != outcome) {
+            let outcomes = transaction.outcomes.values();
+            if outcomes.chain(&transaction.read).any(|o| *o != outcome) {
                 return fail("is torn", transaction);
             }
             if outcome == TransactionResult::Abort {
@@ -163,6 +168,37 @@ impl Transactions {
                 return fail("is a zombie's and is ended", transaction);
             }
         }
+        Ok(())
+    }
+
+    /// A consumer was shown a record of a transaction, or told to skip it, before a marker was
+    /// replicated: that is how the transaction must end everywhere.
+    pub(crate) fn read_as(
+        &mut self,
+        tp: &TopicPartition,
+        (offset, id): (Offset, RecordId),
+        outcome: TransactionResult,
+    ) -> Result<(), Violation> {
+        let name = self.of_record.get(&id).copied();
+        let Some((name, transaction)) =
+            name.and_then(|name| Some((name, self.all.get_mut(&name)?)))
+        else {
+            return Err(format!("{tp}: {id:?} at {offset} is of no transaction"));
+        };
+        let outcomes = transaction.outcomes.values();
+        let is_torn = outcomes.chain(&transaction.read).any(|o| *o != outcome);
+        let is_wished = match outcome {
+            TransactionResult::Commit => {
+                transaction.wish == Wish::Commit && !transaction.is_zombies
+            }
+            TransactionResult::Abort => transaction.wish != Wish::Commit || !transaction.is_told,
+        };
+        if is_torn || !is_wished {
+            return Err(format!(
+                "{tp}: {name:?} is read as {outcome:?} at {offset}: {transaction:?}"
+            ));
+        }
+        transaction.read = Some(outcome);
         Ok(())
     }
 
@@ -282,6 +318,23 @@ mod tests {
         let mut transactions = begun();
         transactions.wishes(NAME, true);
         ends(&mut transactions, 0, Abort).unwrap();
+        transactions.told(NAME).unwrap_err();
+    }
+
+    #[test]
+    fn what_was_read_before_its_marker_must_stay_so() {
+        let mut transactions = begun();
+        let read = |transactions: &mut Transactions, outcome| {
+            transactions.read_as(&t(0), (0, record(0)), outcome)
+        };
+        read(&mut transactions, Commit).unwrap_err();
+        transactions.wishes(NAME, true);
+        read(&mut transactions, Commit).unwrap();
+        read(&mut transactions, Abort).unwrap_err();
+        ends(&mut transactions, 0, Abort).unwrap_err();
+        let mut transactions = begun();
+        read(&mut transactions, Abort).unwrap();
+        transactions.wishes(NAME, true);
         transactions.told(NAME).unwrap_err();
     }
 

@@ -277,9 +277,14 @@ impl Process {
             None => Bytes::new(),
             Some(slice) => slice.read().map_err(|_| ErrorCode::KafkaStorageError)?,
         };
+        let open = log.describe_producers().into_iter().filter_map(|producer| {
+            let first_offset = producer.current_transaction_start_offset;
+            (first_offset >= 0).then_some((producer.producer_id, first_offset))
+        });
         Ok(Fetched {
             records,
             aborted: read.aborted_transactions.unwrap_or_default(),
+            open: open.collect(),
             ..answer(&offsets(log))
         })
     }
