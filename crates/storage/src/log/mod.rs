@@ -10,6 +10,7 @@ mod flush;
 mod load;
 mod offsets;
 mod producers;
+mod recall;
 mod recover;
 mod retention;
 mod roll;

@@ -11,6 +11,7 @@ use ottla_record::{AppendOrigin, BatchHeader, BatchView, EndTransactionMarker, M
 
 use super::append::marker_of;
 use super::load::OpenLog;
+use super::recall::{LOOK_BACK_BYTES, LOOK_BACK_BYTES_CLEAN, recall_batches};
 use crate::directory::{StorageFile, read_full};
 use crate::errors::LoadError;
 use crate::leader_epoch_cache::LeaderEpochCache;
@@ -468,7 +469,14 @@ pub(super) fn rebuild_producers(
         return Ok(());
     }
     let had_none = producers.is_empty() && producers.map_end_offset() >= last_offset;
-    producers.truncate_and_reload(directory, log_start, last_offset, now, expiration_ms)?;
+    if producers.truncate_and_reload(directory, log_start, last_offset, now, expiration_ms)? {
+        let bytes = if is_clean {
+            LOOK_BACK_BYTES_CLEAN
+        } else {
+            LOOK_BACK_BYTES
+        };
+        recall_batches(producers, segments, log_start, bytes)?;
+    }
     if last_offset > producers.map_end_offset() && !had_none {
         let last_bases: Vec<Offset> = last_bases.collect();
         let first = floor(segments, producers.map_end_offset());

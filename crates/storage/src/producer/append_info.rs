@@ -125,7 +125,7 @@ impl ProducerAppendInfo {
         batch: &BatchHeader,
         topic_partition: &TopicPartition,
     ) -> Result<(), ProducerError> {
-        let (first_offset, last_offset) = (batch.base_offset(), batch.last_offset());
+        let first_offset = batch.base_offset();
         self.check_epoch(batch.producer_epoch, first_offset, topic_partition)?;
         if self.origin == AppendOrigin::Client {
             self.check_sequence(batch, topic_partition)?;
@@ -137,13 +137,8 @@ impl ProducerAppendInfo {
                 batch.producer_id
             )));
         }
-        self.updated.set_epoch(batch.producer_epoch);
-        self.updated.push(BatchMetadata {
-            last_sequence: batch.last_sequence(),
-            last_offset,
-            offset_delta: batch.last_offset_delta,
-            timestamp: batch.max_timestamp.0,
-        });
+        self.updated
+            .remember(batch.producer_epoch, BatchMetadata::of(batch));
         self.updated.last_timestamp = batch.max_timestamp;
         if !is_open && batch.is_transactional() {
             self.updated.current_transaction_first_offset = Some(first_offset);

@@ -1,7 +1,7 @@
 //! What a log remembers of one producer.
 
 use ottla_model::{Offset, ProducerEpoch, ProducerId, Timestamp};
-use ottla_record::{NO_SEQUENCE, decrement_sequence};
+use ottla_record::{BatchHeader, NO_SEQUENCE, decrement_sequence};
 
 /// Batches that are remembered per producer to recognise duplicates; clients have at most as many
 /// requests in flight.
@@ -21,6 +21,16 @@ pub struct BatchMetadata {
 }
 
 impl BatchMetadata {
+    /// Of a data batch whose offsets are assigned.
+    pub(crate) fn of(batch: &BatchHeader) -> Self {
+        Self {
+            last_sequence: batch.last_sequence(),
+            last_offset: batch.last_offset(),
+            offset_delta: batch.last_offset_delta,
+            timestamp: batch.max_timestamp.0,
+        }
+    }
+
     /// Sequence number of the first record.
     pub fn first_sequence(&self) -> i32 {
         decrement_sequence(self.last_sequence, self.offset_delta)
@@ -95,6 +105,24 @@ impl ProducerEntry {
             batch.first_sequence() == first_sequence && batch.last_sequence == last_sequence
         };
         self.batches().iter().find(is_same).copied()
+    }
+
+    /// Remembers a batch of an epoch; those of another one are forgotten.
+    pub(crate) fn remember(&mut self, epoch: ProducerEpoch, batch: BatchMetadata) {
+        self.set_epoch(epoch);
+        self.push(batch);
+    }
+
+    /// Takes over the batches of another entry if they end with the one batch that is known here.
+    pub(super) fn recall(&mut self, other: &Self) {
+        if let ([known], Some(last)) = (self.batches(), other.batches().last())
+            && self.producer_epoch == other.producer_epoch
+            && (known.last_offset, known.offset_delta) == (last.last_offset, last.offset_delta)
+            && known.last_sequence == last.last_sequence
+        {
+            self.batches = other.batches;
+            self.batch_count = other.batch_count;
+        }
     }
 
     /// Takes over an epoch; another one forgets the batches.

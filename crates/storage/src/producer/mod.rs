@@ -143,6 +143,14 @@ impl ProducerStateManager {
         }
     }
 
+    /// Takes over a producer's batches that were found in the log, if they end with the one that a
+    /// snapshot told of.
+    pub(crate) fn recall(&mut self, found: &ProducerEntry) {
+        if let Some(entry) = self.producers.get_mut(&found.producer_id) {
+            entry.recall(found);
+        }
+    }
+
     /// Forgets a verification: a transactional batch of the producer is in the log.
     pub fn clear_verification(&mut self, producer_id: ProducerId) {
         self.verifications.remove(&producer_id);
@@ -262,7 +270,7 @@ impl ProducerStateManager {
 
     /// Brings the state back to what the newest usable snapshot in `(log start, log end]` says;
     /// the caller replays from [`Self::map_end_offset`]. Nothing happens if the state already ends
-    /// at the log's end.
+    /// at the log's end. Whether a snapshot was loaded, which holds one batch per producer.
     pub fn truncate_and_reload(
         &mut self,
         directory: &PartitionDirectory,
@@ -270,7 +278,7 @@ impl ProducerStateManager {
         log_end_offset: Offset,
         now: Timestamp,
         expiration_ms: i64,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let is_outside = |offset: &Offset| *offset > log_end_offset || *offset <= log_start_offset;
         let outside: Vec<Offset> = self.snapshots.iter().copied().filter(is_outside).collect();
         for offset in outside {
@@ -278,7 +286,7 @@ impl ProducerStateManager {
         }
         if log_end_offset == self.map_end_offset {
             self.on_log_start_offset_incremented(log_start_offset);
-            return Ok(());
+            return Ok(false);
         }
         self.producers.clear();
         self.ongoing.clear();
@@ -362,7 +370,7 @@ impl ProducerStateManager {
         log_start_offset: Offset,
         now: Timestamp,
         expiration_ms: i64,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         while let Some(offset) = self.snapshots.last().copied() {
             let path = directory.file(&FileKind::Snapshot.file_name(offset));
             match snapshot::decode(&read_file(
@@ -374,7 +382,7 @@ impl ProducerStateManager {
                     self.load(entries, now, expiration_ms);
                     self.snapshot_offset = offset;
                     self.map_end_offset = offset;
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error) => {
                     tracing::warn!(file = %path.display(), %error, "failed to load producer snapshot");
@@ -384,7 +392,7 @@ impl ProducerStateManager {
         }
         self.snapshot_offset = log_start_offset;
         self.map_end_offset = log_start_offset;
-        Ok(())
+        Ok(false)
     }
 
     fn load(&mut self, entries: Vec<ProducerEntry>, now: Timestamp, expiration_ms: i64) {

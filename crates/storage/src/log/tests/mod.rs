@@ -5,6 +5,7 @@ mod crash;
 mod loading;
 mod model;
 mod offsets;
+mod producers;
 mod retention;
 mod transactions;
 mod truncation;
