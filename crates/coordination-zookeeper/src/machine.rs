@@ -34,11 +34,15 @@ pub(crate) enum Broken {
 pub(crate) struct Machine {
     chroot: Chroot,
     in_flight_max: usize,
+    /// Whether reads that follow each other share a frame: not known by servers before 3.6.
+    joins_reads: bool,
     is_connected: bool,
     /// Not sent on this connection.
     queue: VecDeque<(RequestId, Request)>,
     /// Sent on this connection, in order.
     in_flight: VecDeque<InFlight>,
+    /// How many frames carry them.
+    frames_in_flight: usize,
     watches: Watches,
     /// Of the last request.
     xid: i32,
@@ -80,9 +84,11 @@ impl Machine {
         Self {
             chroot,
             in_flight_max: in_flight_max.max(1),
+            joins_reads: true,
             is_connected: false,
             queue: VecDeque::new(),
             in_flight: VecDeque::new(),
+            frames_in_flight: 0,
             watches: Watches::default(),
             xid: 0,
             last_zxid: 0,
@@ -136,6 +142,7 @@ impl Machine {
         for InFlight { id, request, .. } in self.in_flight.drain(..).rev() {
             self.queue.push_front((id, request));
         }
+        self.frames_in_flight = 0;
         self.set_watches = 0;
         self.close = Close::Not;
     }
@@ -159,21 +166,69 @@ impl Machine {
 
     /// Sends what may be sent.
     pub(crate) fn send(&mut self, out: &mut BytesMut) {
-        while self.is_connected && self.in_flight.len() < self.in_flight_max {
+        while self.is_connected && self.may_send_next() {
             let Some((id, request)) = self.queue.pop_front() else {
                 return;
             };
-            let state = match refusal(&request) {
-                Some(result) => Flight::Answered(result),
-                None => {
-                    let xid = self.next_xid();
-                    wire::put_request(out, xid, &request, &self.chroot);
-                    Flight::Sent(xid)
-                }
-            };
+            if let Some(result) = refusal(&request) {
+                let state = Flight::Answered(result);
+                self.in_flight.push_back(InFlight { id, request, state });
+                self.deliver_answered();
+                continue;
+            }
+            let xid = self.next_xid();
+            let begin = self.in_flight.len();
+            let mut room = JOINED_BYTES_MAX.checked_sub(joined_size(&request));
+            let state = Flight::Sent(xid);
             self.in_flight.push_back(InFlight { id, request, state });
-            self.deliver_answered();
+            while let Some((id, request)) = self.pop_joined(begin, &mut room) {
+                let state = Flight::Sent(xid);
+                self.in_flight.push_back(InFlight { id, request, state });
+            }
+            let mut requests = self.in_flight.range(begin..).map(|flight| &flight.request);
+            match (requests.next(), requests.len()) {
+                (Some(request), 0) => wire::put_request(out, xid, request, &self.chroot),
+                (first, _) => {
+                    let paths = first.into_iter().chain(requests).filter_map(plain_read);
+                    wire::put_reads(out, xid, paths, &self.chroot);
+                }
+            }
+            self.frames_in_flight += 1;
         }
+    }
+
+    /// The cap is there for writes. Reads cost a server little and come by the thousand when a
+    /// controller begins: of them there may be more.
+    fn may_send_next(&self) -> bool {
+        let max = match self.queue.front() {
+            Some((_, request)) if is_read(request) => {
+                self.in_flight_max.saturating_mul(READS_PER_REQUEST)
+            }
+            Some(_) => self.in_flight_max,
+            None => return false,
+        };
+        self.frames_in_flight < max
+    }
+
+    /// The next request, if it may share the frame of those from `begin` on.
+    fn pop_joined(
+        &mut self,
+        begin: usize,
+        room: &mut Option<usize>,
+    ) -> Option<(RequestId, Request)> {
+        let first = self.in_flight.get(begin)?;
+        let (_, next) = self.queue.front()?;
+        if !self.joins_reads
+            || self.in_flight.len() - begin >= JOINED_MAX
+            || plain_read(&first.request).is_none()
+            || plain_read(next).is_none()
+            || refusal(next).is_some()
+        {
+            return None;
+        }
+        *room = room.and_then(|room| room.checked_sub(joined_size(next)));
+        (*room)?;
+        self.queue.pop_front()
     }
 
     pub(crate) fn ping(out: &mut BytesMut) {
@@ -224,28 +279,37 @@ impl Machine {
     }
 
     fn answered(&mut self, header: ReplyHeader, reader: &mut Reader) -> Result<(), Broken> {
-        let Some(InFlight { request, state, .. }) = self.in_flight.front() else {
-            return Err(Broken::OutOfOrder);
-        };
-        if !matches!(state, Flight::Sent(xid) if *xid == header.xid) {
-            return Err(Broken::OutOfOrder);
-        }
-        let result = match header.error {
-            0 => Ok(wire::read_reply(request, reader, &self.chroot)?),
-            code => Err(wire::error_of(code)),
-        };
-        // Said about the session, not about the request. The next server knows what is so.
-        if matches!(
-            result,
-            Err(Error::ConnectionLoss | Error::SessionExpired | Error::Other(SESSION_MOVED))
-        ) {
+        if header.error == UNIMPLEMENTED && self.joins_reads {
+            // The server closes the connection after that; on the next one each goes alone.
+            self.joins_reads = false;
             return Err(Broken::Refused(header.error));
         }
-        if let Some((table, path)) = armed(request, &result) {
-            self.watches.arm(table, path);
+        let is_answered =
+            |flight: &&InFlight| matches!(flight.state, Flight::Sent(xid) if xid == header.xid);
+        let count = self.in_flight.iter().take_while(is_answered).count();
+        let Some(InFlight { request, .. }) = self.in_flight.front().filter(|_| count > 0) else {
+            return Err(Broken::OutOfOrder);
+        };
+        let results = match header.error {
+            0 if count > 1 => wire::read_joined(count, reader)?,
+            0 => vec![Ok(wire::read_reply(request, reader, &self.chroot)?)],
+            code => vec![Err(wire::error_of(code)); count],
+        };
+        // Said about the session, not about the request. The next server knows what is so.
+        if results.iter().any(|result| {
+            matches!(
+                result,
+                Err(Error::ConnectionLoss | Error::SessionExpired | Error::Other(SESSION_MOVED))
+            )
+        }) {
+            return Err(Broken::Refused(header.error));
         }
         self.saw(header.zxid);
-        if let Some(InFlight { id, .. }) = self.in_flight.pop_front() {
+        self.frames_in_flight -= 1;
+        for (InFlight { id, request, .. }, result) in self.in_flight.drain(..count).zip(results) {
+            if let Some((table, path)) = armed(&request, &result) {
+                self.watches.arm(table, path);
+            }
             self.events.push(Event::Reply { id, result });
         }
         self.deliver_answered();
@@ -284,6 +348,38 @@ impl Machine {
 
 /// ZooKeeper's code for a session that has been taken up at another server.
 const SESSION_MOVED: i32 = -118;
+
+/// ZooKeeper's code for a kind of request that the server does not know.
+const UNIMPLEMENTED: i32 = -6;
+
+/// How many reads may be under way where one write may.
+const READS_PER_REQUEST: usize = 10;
+
+/// How many reads share a frame at most: the next answers are on their way while these are read.
+const JOINED_MAX: usize = 128;
+
+/// Bytes of a shared frame at most; a server refuses a frame of more than a MiB.
+const JOINED_BYTES_MAX: usize = 128 * 1024;
+
+/// What a read adds to a frame, about.
+fn joined_size(request: &Request) -> usize {
+    plain_read(request).map_or(0, |path| path.len() + 32)
+}
+
+fn is_read(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::GetData { .. } | Request::Exists { .. } | Request::GetChildren { .. }
+    )
+}
+
+/// What a read without a watch asks for: of these, several may be asked at once.
+fn plain_read(request: &Request) -> Option<&str> {
+    match request {
+        Request::GetData { path, watch: false } => Some(path),
+        _ => None,
+    }
+}
 
 /// The watch that a read has armed.
 fn armed<'a>(request: &'a Request, result: &Result<Reply, Error>) -> Option<(Table, &'a str)> {

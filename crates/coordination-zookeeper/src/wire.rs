@@ -23,6 +23,7 @@ const PING: i32 = 11;
 const GET_CHILDREN_2: i32 = 12;
 const CHECK: i32 = 13;
 const MULTI: i32 = 14;
+const MULTI_READ: i32 = 22;
 const SET_WATCHES: i32 = 101;
 const SASL: i32 = 102;
 const CLOSE_SESSION: i32 = -11;
@@ -141,6 +142,25 @@ pub(crate) fn put_request(out: &mut BytesMut, xid: i32, request: &Request, chroo
                 put_multi_header(out, -1, true);
             }
         }
+    });
+}
+
+/// One frame that reads the data of many znodes, without watches.
+pub(crate) fn put_reads<'a>(
+    out: &mut BytesMut,
+    xid: i32,
+    paths: impl Iterator<Item = &'a str>,
+    chroot: &Chroot,
+) {
+    frame(out, |out| {
+        out.put_i32(xid);
+        out.put_i32(MULTI_READ);
+        for path in paths {
+            put_multi_header(out, GET_DATA, false);
+            put_string(out, &chroot.full(path));
+            put_bool(out, false);
+        }
+        put_multi_header(out, -1, true);
     });
 }
 
@@ -308,15 +328,7 @@ pub(crate) fn read_reply(
         Request::Delete { .. } => Reply::Deleted,
         Request::SetData { .. } => Reply::Set(read_stat(reader)?),
         Request::Exists { .. } => Reply::Exists(read_stat(reader)?),
-        Request::GetData { .. } => {
-            // A copy: what came with it in one piece is not to be kept for it.
-            let data = reader.buffer()?.filter(|data| !data.is_empty());
-            let data = data.map(|data| Bytes::copy_from_slice(&data));
-            Reply::Data {
-                data,
-                stat: read_stat(reader)?,
-            }
-        }
+        Request::GetData { .. } => read_data(reader)?,
         Request::GetChildren { .. } => {
             let count = reader.count()?;
             let mut names = Vec::with_capacity(count);
@@ -330,6 +342,44 @@ pub(crate) fn read_reply(
             }
         }
         Request::Multi(ops) => Reply::Multi(read_multi(ops.len(), reader, chroot)?),
+    })
+}
+
+/// What answers a frame of [`put_reads`]: each read has an outcome of its own.
+pub(crate) fn read_joined(
+    count: usize,
+    reader: &mut Reader,
+) -> Result<Vec<Result<Reply, Error>>, Malformed> {
+    let mut results = Vec::with_capacity(count);
+    loop {
+        let kind = reader.int()?;
+        let is_end = reader.bool()?;
+        reader.int()?;
+        if is_end {
+            break;
+        }
+        if results.len() == count {
+            return Err(Malformed("more results than reads"));
+        }
+        results.push(match kind {
+            GET_DATA => Ok(read_data(reader)?),
+            -1 => Err(error_of(reader.int()?)),
+            _ => return Err(Malformed("a result of an unknown kind")),
+        });
+    }
+    if results.len() < count {
+        return Err(Malformed("fewer results than reads"));
+    }
+    Ok(results)
+}
+
+fn read_data(reader: &mut Reader) -> Result<Reply, Malformed> {
+    // A copy: what came with it in one piece is not to be kept for it.
+    let data = reader.buffer()?.filter(|data| !data.is_empty());
+    let data = data.map(|data| Bytes::copy_from_slice(&data));
+    Ok(Reply::Data {
+        data,
+        stat: read_stat(reader)?,
     })
 }
 

@@ -138,8 +138,16 @@ impl Driver {
             monotonic: self.clock.now(),
             wall: self.clock.wall(),
         };
+        let is_reply = matches!(
+            event,
+            Event::Coordination(SessionEventOrReply::Reply { .. })
+        );
         let mut actions = Vec::new();
         self.controller.handle(now, event, &mut actions);
+        if is_reply && actions.is_empty() && self.controller.finished().is_empty() {
+            // One of the thousands of answers for which a new controller waits: nothing is new.
+            return;
+        }
         // First, so that whoever is answered sees the state that the answer tells of.
         self.view.store(Arc::new(self.controller.view()));
         for &(state, begun) in self.controller.finished() {

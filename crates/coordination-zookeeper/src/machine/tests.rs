@@ -135,6 +135,159 @@ fn no_more_than_the_cap_is_under_way() {
     );
 }
 
+fn get(path: &str, watch: bool) -> Request {
+    Request::GetData {
+        path: path.to_owned(),
+        watch,
+    }
+}
+
+/// A result of one read of several.
+fn put_result(body: &mut BytesMut, data: Result<&[u8], i32>) {
+    match data {
+        Ok(data) => {
+            body.put_slice(b"\0\0\0\x04\0\0\0\0\0");
+            crate::jute::put_buffer(body, Some(data));
+            body.put_bytes(0, 68);
+        }
+        Err(code) => {
+            body.put_slice(b"\xff\xff\xff\xff\0");
+            body.put_i32(code);
+            body.put_i32(code);
+        }
+    }
+}
+
+fn put_end(body: &mut BytesMut) {
+    body.put_slice(b"\xff\xff\xff\xff\x01\xff\xff\xff\xff");
+}
+
+fn data(data: &'static [u8]) -> Result<Reply, Error> {
+    Ok(Reply::Data {
+        data: Some(Bytes::from_static(data)),
+        stat: ottla_coordination::Stat::default(),
+    })
+}
+
+#[test]
+fn reads_that_follow_each_other_share_a_frame() {
+    let mut machine = machine();
+    machine.submit(RequestId(0), get("/a", false));
+    machine.submit(RequestId(1), get("/b", false));
+    let mut out = connect(&mut machine);
+    let expected = [
+        &b"\0\0\0\x35\0\0\0\x01\0\0\0\x16"[..],
+        b"\0\0\0\x04\0\xff\xff\xff\xff\0\0\0\x04/k/a\0",
+        b"\0\0\0\x04\0\xff\xff\xff\xff\0\0\0\x04/k/b\0",
+        b"\xff\xff\xff\xff\x01\xff\xff\xff\xff",
+    ]
+    .concat();
+    assert_eq!(out.split().freeze(), expected);
+    let mut body = BytesMut::new();
+    put_result(&mut body, Err(-101));
+    put_result(&mut body, Ok(b"v"));
+    put_end(&mut body);
+    for wrong in [&body[..body.len() - 9], &body[9 + 4..], b""] {
+        let received = machine.received(answer(1, 3, 0, wrong));
+        assert!(matches!(received, Err(Broken::Malformed(_))));
+    }
+    assert_eq!(machine.received(answer(1, 3, 0, &body)), Ok(()));
+    assert_eq!(
+        machine.take_events()[1..],
+        [reply(0, Err(Error::NoNode)), reply(1, data(b"v"))]
+    );
+    assert!(machine.is_idle());
+}
+
+#[test]
+fn only_reads_without_a_watch_share_a_frame_and_order_is_kept() {
+    let mut machine = Machine::new(Chroot::new(None), 9);
+    let requests = [
+        get("/a", false),
+        get("/b", true),
+        get("/c", false),
+        get("bad", false),
+        get("/d", false),
+        get("/e", false),
+        delete("/f"),
+        get("/g", false),
+    ];
+    for (id, request) in requests.into_iter().enumerate() {
+        machine.submit(RequestId(id as u64), request);
+    }
+    let mut out = connect(&mut machine);
+    assert_eq!(sent(&mut out).len(), 6);
+    let mut body = BytesMut::new();
+    put_result(&mut body, Ok(b"v"));
+    let one = body[9..].to_vec();
+    put_result(&mut body, Ok(b"w"));
+    put_end(&mut body);
+    for (xid, body) in [
+        (1, &one),
+        (2, &one),
+        (3, &one),
+        (4, &body.to_vec()),
+        (5, &vec![]),
+        (6, &one),
+    ] {
+        assert_eq!(machine.received(answer(xid, 3, 0, body)), Ok(()));
+    }
+    assert_eq!(
+        machine.take_events()[1..],
+        [
+            reply(0, data(b"v")),
+            reply(1, data(b"v")),
+            reply(2, data(b"v")),
+            reply(3, Err(Error::BadArguments)),
+            reply(4, data(b"v")),
+            reply(5, data(b"w")),
+            reply(6, Ok(Reply::Deleted)),
+            reply(7, data(b"v")),
+        ]
+    );
+}
+
+#[test]
+fn a_shared_frame_has_an_end() {
+    let mut machine = Machine::new(Chroot::new(None), 1);
+    for id in 0..1_000 {
+        machine.submit(RequestId(id), get("/a", false));
+    }
+    assert_eq!(sent(&mut connect(&mut machine)).len(), 8);
+    machine.disconnected();
+    for id in 0..1_000 {
+        machine.submit(
+            RequestId(id),
+            get(&format!("/{}", "a".repeat(20_000)), false),
+        );
+    }
+    let mut out = connect(&mut machine);
+    let mut frames = 0;
+    while let Ok(Some(frame)) = crate::connection::take_frame(&mut out) {
+        assert!(frame.len() <= JOINED_BYTES_MAX + 64, "{}", frame.len());
+        frames += 1;
+    }
+    assert_eq!(frames, READS_PER_REQUEST);
+}
+
+#[test]
+fn a_server_that_knows_no_shared_frames_is_asked_one_by_one() {
+    let mut machine = Machine::new(Chroot::new(None), 9);
+    machine.submit(RequestId(0), delete("/f"));
+    machine.submit(RequestId(1), get("/a", false));
+    machine.submit(RequestId(2), get("/b", false));
+    assert_eq!(sent(&mut connect(&mut machine)).len(), 2);
+    // It says so before it answers what came earlier.
+    let refused = machine.received(answer(2, 1, -6, b""));
+    assert_eq!(refused, Err(Broken::Refused(-6)));
+    machine.disconnected();
+    assert_eq!(sent(&mut connect(&mut machine)), [(3, 0), (4, 0), (5, 0)]);
+    assert_eq!(machine.received(answer(3, 2, 0, b"")), Ok(()));
+    assert_eq!(machine.received(answer(4, 2, -101, b"")), Ok(()));
+    // Of a server that knows no such requests, this is an answer like others.
+    assert_eq!(machine.received(answer(5, 2, -6, b"")), Ok(()));
+}
+
 #[test]
 fn what_was_under_way_is_sent_again_in_order() {
     let mut machine = machine();
@@ -142,14 +295,12 @@ fn what_was_under_way_is_sent_again_in_order() {
     machine.submit(RequestId(1), delete("bad"));
     machine.submit(RequestId(2), delete("/b"));
     let mut out = connect(&mut machine);
-    assert_eq!(sent(&mut out), [(1, 0)], "the bad one takes a place");
+    assert_eq!(sent(&mut out), [(1, 0), (2, 0)], "the bad one is not sent");
     machine.disconnected();
     let mut out = connect(&mut machine);
-    assert_eq!(sent(&mut out), [(2, 0)]);
-    assert_eq!(machine.received(answer(2, 9, -101, b"")), Ok(()));
-    machine.send(&mut out);
-    assert_eq!(sent(&mut out), [(3, 0)]);
-    assert_eq!(machine.received(answer(3, 10, 0, b"")), Ok(()));
+    assert_eq!(sent(&mut out), [(3, 0), (4, 0)]);
+    assert_eq!(machine.received(answer(3, 9, -101, b"")), Ok(()));
+    assert_eq!(machine.received(answer(4, 10, 0, b"")), Ok(()));
     assert!(machine.is_idle());
     let replies: Vec<Event> = machine.take_events().split_off(3);
     assert_eq!(

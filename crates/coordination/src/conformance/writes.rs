@@ -16,6 +16,7 @@ pub(super) fn run(suite: &Suite<'_>) {
         the_list_of_children_has_versions_of_its_own,
         malformed_paths_are_refused,
         requests_are_answered_in_order,
+        many_reads_are_answered_each_for_itself,
         zxids_grow_by_one_with_every_write,
         the_root_stays,
     ] {
@@ -212,6 +213,44 @@ fn requests_are_answered_in_order(client: &Client, place: &str) {
             Ok(Reply::Created { .. } | Reply::Data { .. }) => {}
             other => panic!("request {position}: {other:?}"),
         }
+    }
+}
+
+fn many_reads_are_answered_each_for_itself(client: &Client, place: &str) {
+    let path = |number: usize| format!("{place}/{}", number % 3);
+    client.create(&path(0), "zero");
+    client.create(&path(1), "");
+    let mut sent = Vec::new();
+    for number in 0..300 {
+        if number == 150 {
+            sent.push(client.submit(set(&path(0), "new", -1)));
+        }
+        sent.push(client.submit(get(&path(number), false)));
+    }
+    let mut read = Vec::new();
+    for id in sent {
+        match client.next_event() {
+            crate::Event::Reply {
+                id: answered,
+                result,
+            } if answered == id => match result {
+                Ok(Reply::Set(_)) => assert_eq!(read.len(), 150),
+                Ok(Reply::Data { data, .. }) => read.push(Ok(data)),
+                Ok(other) => panic!("unexpected reply: {other:?}"),
+                Err(error) => read.push(Err(error)),
+            },
+            other => panic!("unexpected event: {other:?}"),
+        }
+    }
+    assert_eq!(read.len(), 300);
+    for (number, read) in read.into_iter().enumerate() {
+        let expected = match number % 3 {
+            0 if number < 150 => Ok(super::data_of("zero")),
+            0 => Ok(super::data_of("new")),
+            1 => Ok(None),
+            _ => Err(Error::NoNode),
+        };
+        assert_eq!(read, expected, "read {number}");
     }
 }
 
