@@ -33,6 +33,37 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     pub(crate) fn varint(&mut self) -> Option<i32> {
+        if let Some(short) = self.short() {
+            return Some(unzigzag_32(short));
+        }
+        self.long_varint()
+    }
+
+    #[inline]
+    pub(crate) fn varlong(&mut self) -> Option<i64> {
+        if let Some(short) = self.short() {
+            return Some(unzigzag_64(u64::from(short)));
+        }
+        self.long_varlong()
+    }
+
+    /// A number of one byte or two, as nearly all are, before its zig-zag is undone.
+    #[inline]
+    fn short(&mut self) -> Option<u32> {
+        match *self.bytes {
+            [only, ref rest @ ..] if only < 0x80 => {
+                self.bytes = rest;
+                Some(u32::from(only))
+            }
+            [first, second, ref rest @ ..] if second < 0x80 => {
+                self.bytes = rest;
+                Some(u32::from(first & 0x7f) | u32::from(second) << 7)
+            }
+            _ => None,
+        }
+    }
+
+    fn long_varint(&mut self) -> Option<i32> {
         let mut value = 0u32;
         for shift in (0..35).step_by(7) {
             let byte = self.byte()?;
@@ -44,8 +75,7 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    #[inline]
-    pub(crate) fn varlong(&mut self) -> Option<i64> {
+    fn long_varlong(&mut self) -> Option<i64> {
         let mut value = 0u64;
         for shift in (0..70).step_by(7) {
             let byte = self.byte()?;

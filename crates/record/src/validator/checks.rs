@@ -87,6 +87,14 @@ struct Facts {
     has_key: bool,
 }
 
+/// What is wrong with a record's timestamp.
+enum TimestampProblem {
+    /// Too far from the broker's time.
+    Range,
+    /// It is the broker that sets append times.
+    Type,
+}
+
 /// The checks of the records of one batch, and what they found.
 pub(super) struct RecordChecks<'a> {
     config: &'a ValidationConfig,
@@ -160,7 +168,7 @@ impl<'a> RecordChecks<'a> {
     }
 
     fn check_key(&mut self, facts: Facts) -> Result<(), (ErrorCode, String)> {
-        if facts.has_key || !self.config.compacted {
+        if !self.lacks_key(facts.has_key) {
             return Ok(());
         }
         self.counts.no_key_compacted_topic += 1;
@@ -173,41 +181,53 @@ impl<'a> RecordChecks<'a> {
         ))
     }
 
+    /// Whether a record would pass all checks.
+    #[inline]
+    pub(super) fn would_pass(&self, timestamp: Timestamp, has_key: bool) -> bool {
+        !self.lacks_key(has_key) && self.timestamp_problem(timestamp).is_none()
+    }
+
+    #[inline]
+    fn lacks_key(&self, has_key: bool) -> bool {
+        !has_key && self.config.compacted
+    }
+
+    #[inline]
+    fn timestamp_problem(&self, timestamp: Timestamp) -> Option<TimestampProblem> {
+        let config = self.config;
+        let judged =
+            config.timestamp_type == TimestampType::CreateTime && timestamp != Timestamp::NONE;
+        if !judged {
+            return (self.batch_type == Some(TimestampType::LogAppendTime))
+                .then_some(TimestampProblem::Type);
+        }
+        // Kafka's arithmetic wraps, and so do the bounds it prints.
+        let age = self.now.0.wrapping_sub(timestamp.0);
+        (age > config.timestamp_before_max_ms || age.wrapping_neg() > config.timestamp_after_max_ms)
+            .then_some(TimestampProblem::Range)
+    }
+
     fn check_timestamp(
         &self,
         facts: Facts,
         describe: impl Fn() -> String,
     ) -> Result<(), (ErrorCode, String)> {
         let config = self.config;
-        let judged = config.timestamp_type == TimestampType::CreateTime
-            && facts.timestamp != Timestamp::NONE;
-        // Kafka's arithmetic wraps, and so do the bounds it prints.
-        let age = self.now.0.wrapping_sub(facts.timestamp.0);
-        if judged
-            && (age > config.timestamp_before_max_ms
-                || age.wrapping_neg() > config.timestamp_after_max_ms)
-        {
-            return Err((
-                ErrorCode::InvalidTimestamp,
-                format!(
-                    "Timestamp {} of message with offset {} is out of range. The timestamp should be within [{}, {}]",
-                    facts.timestamp,
-                    facts.offset,
-                    self.now.0.wrapping_sub(config.timestamp_before_max_ms),
-                    self.now.0.wrapping_add(config.timestamp_after_max_ms)
-                ),
-            ));
-        }
-        if !judged && self.batch_type == Some(TimestampType::LogAppendTime) {
-            return Err((
-                ErrorCode::InvalidTimestamp,
-                format!(
-                    "Invalid timestamp type in message {}. Producer should not set timestamp type to LogAppendTime.",
-                    describe()
-                ),
-            ));
-        }
-        Ok(())
+        let message = match self.timestamp_problem(facts.timestamp) {
+            None => return Ok(()),
+            Some(TimestampProblem::Range) => format!(
+                "Timestamp {} of message with offset {} is out of range. The timestamp should be within [{}, {}]",
+                facts.timestamp,
+                facts.offset,
+                self.now.0.wrapping_sub(config.timestamp_before_max_ms),
+                self.now.0.wrapping_add(config.timestamp_after_max_ms)
+            ),
+            Some(TimestampProblem::Type) => format!(
+                "Invalid timestamp type in message {}. Producer should not set timestamp type to LogAppendTime.",
+                describe()
+            ),
+        };
+        Err((ErrorCode::InvalidTimestamp, message))
     }
 
     fn refuse(&mut self, code: ErrorCode, message: String) -> bool {
