@@ -177,11 +177,14 @@ impl<S: Service> Connection<S> {
         let service = Arc::clone(&self.service);
         let mut call = pin!(AssertUnwindSafe(service.call(context, frame)).catch_unwind());
         let started = Instant::now();
-        let busy = &mut completed.busy;
-        let call = poll_fn(move |task| {
-            let polled = Instant::now();
+        let mut answered = started;
+        let mut first_poll = Some(started);
+        // The clock is read once for what ends and what begins: it is not free.
+        let call = poll_fn(|task| {
+            let polled = first_poll.take().unwrap_or_else(Instant::now);
             let result = call.as_mut().poll(task);
-            *busy += polled.elapsed();
+            answered = Instant::now();
+            completed.busy += answered - polled;
             result
         });
         let outcome = if is_waiting {
@@ -189,7 +192,6 @@ impl<S: Service> Connection<S> {
         } else {
             call.await
         };
-        let answered = Instant::now();
         completed.waited = (answered - started).saturating_sub(completed.busy);
         match outcome.map_err(|_| End::Panic)? {
             Outcome::Respond(response) => {
@@ -206,8 +208,9 @@ impl<S: Service> Connection<S> {
                         }
                     };
                     sent.map_err(End::Send)?;
-                    self.touch();
-                    completed.sending = answered.elapsed();
+                    let sent_at = Instant::now();
+                    completed.sending = sent_at - answered;
+                    self.touch_at(sent_at);
                 }
                 self.service.completed(&completed);
                 mute(response.throttle, closing).await
@@ -268,7 +271,11 @@ impl<S: Service> Connection<S> {
     }
 
     fn touch(&self) {
-        self.handle.touch(self.now_ms());
+        self.touch_at(Instant::now());
+    }
+
+    fn touch_at(&self, now: Instant) {
+        self.handle.touch((now - self.epoch).as_millis() as u64);
     }
 
     fn quiet_for(&self) -> Duration {

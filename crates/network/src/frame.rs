@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
@@ -35,19 +35,22 @@ pub enum InvalidReceive {
 #[derive(Debug, Default)]
 pub struct FrameBuffer {
     buffer: BytesMut,
+    /// How much of the first request has not come; 0 while its size is not known.
+    missing: usize,
 }
 
 impl FrameBuffer {
     /// Takes the next request if all of it is there, without its length prefix.
     pub fn next_frame(&mut self, max: usize) -> Result<Option<Bytes>, InvalidReceive> {
+        self.missing = 0;
         let Some(size) = self.next_size(max)? else {
             return Ok(None);
         };
         if self.buffer.len() < 4 + size {
             // Grow by what has come so far, so that a lie costs its teller as much as us.
-            let missing = 4 + size - self.buffer.len();
+            self.missing = 4 + size - self.buffer.len();
             self.buffer
-                .reserve(missing.min(RESERVE_MAX.max(self.buffer.len())));
+                .reserve(self.missing.min(RESERVE_MAX.max(self.buffer.len())));
             return Ok(None);
         }
         self.buffer.advance(4);
@@ -59,6 +62,13 @@ impl FrameBuffer {
     pub async fn read_from(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         if self.buffer.capacity() - self.buffer.len() < READ_SIZE / 2 && self.is_between_frames() {
             self.buffer.reserve(READ_SIZE);
+        }
+        if self.missing > READ_SIZE {
+            // The beginning of the next request would have to be moved when this one is taken.
+            let mut rest = (&mut self.buffer).limit(self.missing);
+            let count = stream.read_buf(&mut rest).await?;
+            self.missing -= count;
+            return Ok(count);
         }
         stream.read_buf(&mut self.buffer).await
     }
@@ -141,6 +151,7 @@ mod tests {
     fn buffer(bytes: &[u8]) -> FrameBuffer {
         FrameBuffer {
             buffer: BytesMut::from(bytes),
+            missing: 0,
         }
     }
 
