@@ -15,6 +15,7 @@ pub mod process;
 pub mod random;
 pub mod real_text;
 pub mod replicas;
+pub mod sequences;
 pub mod small_disk;
 pub mod tool_server;
 pub mod tools;
