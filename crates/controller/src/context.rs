@@ -10,6 +10,7 @@ use ottla_model::{
 
 use crate::failure::Failure;
 use crate::states::{PartitionAndReplica, PartitionState, ReplicaState};
+use crate::topic_map::TopicMap;
 
 /// A registered broker as the controller keeps it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,10 +48,10 @@ pub(crate) struct Context {
     topic_ids: BTreeMap<TopicName, TopicId>,
     topic_names: BTreeMap<TopicId, TopicName>,
     assignments: BTreeMap<TopicName, BTreeMap<i32, ReplicaAssignment>>,
-    leaderships: BTreeMap<TopicPartition, LeaderAndIsr>,
+    leaderships: TopicMap<i32, LeaderAndIsr>,
     pub(crate) being_reassigned: BTreeSet<TopicPartition>,
-    partition_states: BTreeMap<TopicPartition, PartitionState>,
-    replica_states: BTreeMap<PartitionAndReplica, ReplicaState>,
+    partition_states: TopicMap<i32, PartitionState>,
+    replica_states: TopicMap<(i32, BrokerId), ReplicaState>,
     pub(crate) offline_dir_replicas: BTreeMap<BrokerId, BTreeSet<TopicPartition>>,
 
     pub(crate) topics_to_be_deleted: BTreeSet<TopicName>,
@@ -91,6 +92,11 @@ impl Context {
 
     pub(crate) fn registered_ids(&self) -> BTreeSet<BrokerId> {
         self.brokers.keys().copied().collect()
+    }
+
+    /// As [`Self::registered_ids`], ascending.
+    pub(crate) fn broker_ids(&self) -> impl Iterator<Item = BrokerId> {
+        self.brokers.keys().copied()
     }
 
     pub(crate) fn registered_broker(&self, id: BrokerId) -> Option<&RegisteredBroker> {
@@ -181,7 +187,7 @@ impl Context {
         self.assignment_ref(partition).cloned().unwrap_or_default()
     }
 
-    fn assignment_ref(&self, partition: &TopicPartition) -> Option<&ReplicaAssignment> {
+    pub(crate) fn assignment_ref(&self, partition: &TopicPartition) -> Option<&ReplicaAssignment> {
         self.assignments
             .get(&partition.topic)?
             .get(&partition.partition)
@@ -285,20 +291,20 @@ impl Context {
 // Leadership.
 impl Context {
     pub(crate) fn leadership(&self, partition: &TopicPartition) -> Option<&LeaderAndIsr> {
-        self.leaderships.get(partition)
+        self.leaderships.get(&partition.topic, &partition.partition)
     }
 
     /// The leader, [`BrokerId::NONE`] when there is none or nothing is known.
     pub(crate) fn leader(&self, partition: &TopicPartition) -> BrokerId {
-        self.leaderships
-            .get(partition)
+        self.leadership(partition)
             .map_or(BrokerId::NONE, |leadership| leadership.leader)
     }
 
-    pub(crate) fn put_leadership(&mut self, partition: TopicPartition, leadership: LeaderAndIsr) {
-        let before = self.is_imbalanced(&partition);
-        self.leaderships.insert(partition.clone(), leadership);
-        self.count_imbalance(before, self.is_imbalanced(&partition));
+    pub(crate) fn put_leadership(&mut self, partition: &TopicPartition, leadership: LeaderAndIsr) {
+        let before = self.is_imbalanced(partition);
+        self.leaderships
+            .insert(&partition.topic, partition.partition, leadership);
+        self.count_imbalance(before, self.is_imbalanced(partition));
     }
 
     pub(crate) fn clear_leaderships(&mut self) {
@@ -314,43 +320,43 @@ impl Context {
         if self.is_queued_for_deletion(&partition.topic) {
             LeaderEpoch::DURING_DELETE
         } else {
-            self.leaderships
-                .get(partition)
+            self.leadership(partition)
                 .map_or(LeaderEpoch::NONE, |l| l.leader_epoch)
         }
     }
 
     /// Partitions with a known leadership, without those of topics that are being deleted.
     pub(crate) fn partitions_with_leaders(&self) -> Vec<TopicPartition> {
-        let known = self.leaderships.keys();
-        known
-            .filter(|p| !self.is_queued_for_deletion(&p.topic))
-            .cloned()
+        self.led_partitions(|_, _| true)
+    }
+
+    /// Partitions whose leadership is so, without those of topics that are being deleted.
+    fn led_partitions(
+        &self,
+        is_wanted: impl Fn(&TopicPartition, &LeaderAndIsr) -> bool,
+    ) -> Vec<TopicPartition> {
+        self.leaderships
+            .iter()
+            .filter(|(topic, ..)| !self.is_queued_for_deletion(topic))
+            .map(|(topic, index, leadership)| {
+                (TopicPartition::new(topic.clone(), *index), leadership)
+            })
+            .filter(|(partition, leadership)| is_wanted(partition, leadership))
+            .map(|(partition, _)| partition)
             .collect()
     }
 
     pub(crate) fn partitions_with_offline_leader(&self) -> Vec<TopicPartition> {
-        self.leaderships
-            .iter()
-            .filter(|(partition, leadership)| {
-                !self.is_replica_online(leadership.leader, partition)
-                    && !self.is_queued_for_deletion(&partition.topic)
-            })
-            .map(|(partition, _)| partition.clone())
-            .collect()
+        self.led_partitions(|partition, leadership| {
+            !self.is_replica_online(leadership.leader, partition)
+        })
     }
 
     /// Partitions with more than one replica that this broker leads.
     pub(crate) fn partitions_led_by(&self, id: BrokerId) -> Vec<TopicPartition> {
-        self.leaderships
-            .iter()
-            .filter(|(partition, leadership)| {
-                leadership.leader == id
-                    && !self.is_queued_for_deletion(&partition.topic)
-                    && self.replicas(partition).len() > 1
-            })
-            .map(|(partition, _)| partition.clone())
-            .collect()
+        self.led_partitions(|partition, leadership| {
+            leadership.leader == id && self.replicas(partition).len() > 1
+        })
     }
 }
 
@@ -378,12 +384,12 @@ impl Context {
             self.forget_imbalance(topic);
         }
         for replica in self.replicas_of_topic(topic) {
-            self.replica_states.remove(&replica);
+            self.remove_replica_state(&replica);
         }
         for partition in self.partitions_of(topic) {
             self.set_partition_state(&partition, PartitionState::NonExistent);
-            self.partition_states.remove(&partition);
-            self.leaderships.remove(&partition);
+            self.partition_states.remove(topic, &partition.partition);
+            self.leaderships.remove(topic, &partition.partition);
         }
         self.topics_to_be_deleted.remove(topic);
         self.topics_with_deletion_started.remove(topic);
@@ -399,7 +405,7 @@ impl Context {
 impl Context {
     pub(crate) fn partition_state(&self, partition: &TopicPartition) -> PartitionState {
         self.partition_states
-            .get(partition)
+            .get(&partition.topic, &partition.partition)
             .copied()
             .unwrap_or(PartitionState::NonExistent)
     }
@@ -411,7 +417,7 @@ impl Context {
     ) {
         let current = self
             .partition_states
-            .insert(partition.clone(), target)
+            .insert(&partition.topic, partition.partition, target)
             .unwrap_or(PartitionState::NonExistent);
         if self.is_deletion_started(&partition.topic) {
             return;
@@ -430,27 +436,29 @@ impl Context {
     pub(crate) fn partitions_to_bring_online(&self) -> Vec<TopicPartition> {
         self.partition_states
             .iter()
-            .filter(|(partition, state)| {
+            .filter(|(topic, _, state)| {
                 matches!(state, PartitionState::New | PartitionState::Offline)
-                    && !self.is_queued_for_deletion(&partition.topic)
+                    && !self.is_queued_for_deletion(topic)
             })
-            .map(|(partition, _)| partition.clone())
+            .map(|(topic, index, _)| TopicPartition::new(topic.clone(), *index))
             .collect()
     }
 
     pub(crate) fn replica_state(&self, replica: &PartitionAndReplica) -> ReplicaState {
         self.replica_states
-            .get(replica)
+            .get(&replica.partition.topic, &state_key(replica))
             .copied()
             .unwrap_or(ReplicaState::NonExistent)
     }
 
-    pub(crate) fn set_replica_state(&mut self, replica: PartitionAndReplica, state: ReplicaState) {
-        self.replica_states.insert(replica, state);
+    pub(crate) fn set_replica_state(&mut self, replica: &PartitionAndReplica, state: ReplicaState) {
+        self.replica_states
+            .insert(&replica.partition.topic, state_key(replica), state);
     }
 
     pub(crate) fn remove_replica_state(&mut self, replica: &PartitionAndReplica) {
-        self.replica_states.remove(replica);
+        self.replica_states
+            .remove(&replica.partition.topic, &state_key(replica));
     }
 
     pub(crate) fn replicas_in_state(
@@ -484,7 +492,7 @@ impl Context {
         if self.is_queued_for_deletion(&partition.topic) {
             return false;
         }
-        let Some(leadership) = self.leaderships.get(partition) else {
+        let Some(leadership) = self.leadership(partition) else {
             return false;
         };
         let Some(assignment) = self.assignment_ref(partition) else {
@@ -510,6 +518,10 @@ impl Context {
             self.count_imbalance(before, false);
         }
     }
+}
+
+fn state_key(replica: &PartitionAndReplica) -> (i32, BrokerId) {
+    (replica.partition.partition, replica.replica)
 }
 
 #[cfg(test)]
@@ -584,15 +596,15 @@ mod tests {
     #[test]
     fn imbalance_counts_partitions_not_led_by_their_first_replica() {
         let (mut context, partition) = context();
-        context.put_leadership(partition.clone(), leadership(1, &[1, 2]));
+        context.put_leadership(&partition, leadership(1, &[1, 2]));
         assert_eq!(context.preferred_replica_imbalance_count, 0);
-        context.put_leadership(partition.clone(), leadership(2, &[2, 1]));
+        context.put_leadership(&partition, leadership(2, &[2, 1]));
         assert_eq!(context.preferred_replica_imbalance_count, 1);
         // A reassignment whose first replica is still being added is balanced until it joins.
         let moving = context.assignment(&partition).reassign_to(&[BrokerId(3)]);
         context.set_assignment(&partition, moving);
         assert_eq!(context.preferred_replica_imbalance_count, 0);
-        context.put_leadership(partition.clone(), leadership(2, &[2, 1, 3]));
+        context.put_leadership(&partition, leadership(2, &[2, 1, 3]));
         assert_eq!(context.preferred_replica_imbalance_count, 1);
         context.queue_topic_deletion(&BTreeSet::from(["t".into()]));
         context.queue_topic_deletion(&BTreeSet::from(["t".into()]));
@@ -618,7 +630,7 @@ mod tests {
     fn leader_epochs_for_stop_replica_use_kafkas_sentinels() {
         let (mut context, partition) = context();
         assert_eq!(context.leader_epoch(&partition), LeaderEpoch::NONE);
-        context.put_leadership(partition.clone(), leadership(1, &[1]));
+        context.put_leadership(&partition, leadership(1, &[1]));
         assert_eq!(context.leader_epoch(&partition), LeaderEpoch(3));
         context.queue_topic_deletion(&BTreeSet::from(["t".into()]));
         assert_eq!(context.leader_epoch(&partition), LeaderEpoch::DURING_DELETE);

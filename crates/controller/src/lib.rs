@@ -32,6 +32,7 @@ mod request_batch;
 pub mod states;
 #[cfg(test)]
 mod tests;
+mod topic_map;
 mod work;
 mod znodes;
 

@@ -184,8 +184,7 @@ impl Core {
                 self.log_failed_partition(&partition, PartitionState::Online, &error);
                 continue;
             }
-            self.context
-                .put_leadership(partition.clone(), state.clone());
+            self.context.put_leadership(&partition, state.clone());
             let assignment = self.context.assignment(&partition);
             let recipients = &state.isr;
             batch.add_leader_and_isr(
@@ -264,8 +263,7 @@ impl Core {
             .await?;
         for (partition, written) in updates.finished {
             if let Ok(state) = &written {
-                self.context
-                    .put_leadership(partition.clone(), state.clone());
+                self.context.put_leadership(&partition, state.clone());
                 let assignment = self.context.assignment(&partition);
                 let recipients = recipients.get(&partition).map_or(&[][..], Vec::as_slice);
                 batch.add_leader_and_isr(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ottla_model::{BrokerId, LeaderAndIsr, TopicPartition};
+use ottla_model::{BrokerId, LeaderAndIsr, ReplicaAssignment, TopicPartition};
 
 use crate::core::Core;
 use crate::election::new_leader;
@@ -17,12 +17,12 @@ impl Core {
         let (online, offline) = self.context.online_and_offline_replicas();
         for replica in &online {
             self.context
-                .set_replica_state(replica.clone(), ReplicaState::Online);
+                .set_replica_state(replica, ReplicaState::Online);
         }
         for replica in &offline {
             // On the safer side for topics that are being deleted; the others leave it at once.
             self.context
-                .set_replica_state(replica.clone(), ReplicaState::DeletionIneligible);
+                .set_replica_state(replica, ReplicaState::DeletionIneligible);
         }
         self.move_replicas(online, ReplicaState::Online).await?;
         self.move_replicas(offline, ReplicaState::Offline).await
@@ -136,13 +136,14 @@ impl Core {
         is_new: bool,
         batch: &mut RequestBatch,
     ) {
-        let assignment = self.context.assignment(&replica.partition);
+        let unknown = ReplicaAssignment::default();
+        let assignment = self.context.assignment_ref(&replica.partition);
         batch.add_leader_and_isr(
             &self.context,
             &[replica.replica],
             &replica.partition,
             leadership,
-            &assignment,
+            assignment.unwrap_or(&unknown),
             is_new,
         );
     }
@@ -252,8 +253,7 @@ impl Core {
             }
         }
         for (partition, state) in unchanged {
-            self.context
-                .put_leadership(partition.clone(), state.clone());
+            self.context.put_leadership(&partition, state.clone());
             results.insert(partition, state);
         }
         Ok(updates.conflicts)
@@ -275,7 +275,7 @@ impl Core {
 
     fn set_replica_state(&mut self, replica: PartitionAndReplica, target: ReplicaState) {
         self.log_replica_state(&replica, target);
-        self.context.set_replica_state(replica, target);
+        self.context.set_replica_state(&replica, target);
     }
 
     fn log_replica_state(&self, replica: &PartitionAndReplica, target: ReplicaState) {

@@ -20,14 +20,15 @@ use crate::config::ControllerConfig;
 use crate::context::Context;
 use crate::event::Action;
 use crate::exchange::Exchange;
+use crate::topic_map::TopicMap;
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct RequestBatch {
-    leader_and_isr: BTreeMap<BrokerId, BTreeMap<TopicPartition, LeaderAndIsrPartition>>,
+    leader_and_isr: BTreeMap<BrokerId, TopicMap<i32, LeaderAndIsrPartition>>,
     update_metadata_brokers: BTreeSet<BrokerId>,
-    update_metadata_partitions: BTreeMap<TopicPartition, UpdateMetadataPartition>,
-    stop_replica: BTreeMap<BrokerId, BTreeMap<TopicPartition, StopReplicaPartition>>,
+    update_metadata_partitions: TopicMap<i32, UpdateMetadataPartition>,
+    stop_replica: BTreeMap<BrokerId, TopicMap<i32, StopReplicaPartition>>,
 }
 
 impl RequestBatch {
@@ -43,19 +44,22 @@ impl RequestBatch {
         is_new: bool,
     ) {
         for broker in brokers.iter().filter_map(|broker| broker.some()) {
-            let partitions = self.leader_and_isr.entry(broker).or_default();
-            let already_new = partitions
-                .get(partition)
-                .is_some_and(|before| before.is_new);
             let added = LeaderAndIsrPartition {
                 topic_partition: partition.clone(),
                 state: state.clone(),
                 assignment: assignment.clone(),
-                is_new: is_new || already_new,
+                is_new,
             };
-            partitions.insert(partition.clone(), added);
+            let partitions = self.leader_and_isr.entry(broker).or_default();
+            let TopicPartition { topic, partition } = partition;
+            partitions.entry(topic, *partition, added, |added, before| {
+                let is_new = added.is_new || before.is_new;
+                *before = LeaderAndIsrPartition { is_new, ..added };
+                None::<()>
+            });
         }
-        self.add_update_metadata(context, context.registered_ids(), [partition]);
+        self.update_metadata_brokers.extend(context.broker_ids());
+        self.add_partition_metadata(context, partition);
     }
 
     /// Adds the brokers as receivers of all metadata of this batch, and the partitions to it.
@@ -68,12 +72,28 @@ impl RequestBatch {
     ) {
         self.update_metadata_brokers.extend(brokers);
         for partition in partitions {
-            if let Some(added) = partition_metadata(context, partition) {
-                self.update_metadata_partitions
-                    .insert(partition.clone(), added);
-            } else {
-                tracing::debug!(%partition, "leader not yet assigned, metadata is not sent");
-            }
+            self.add_partition_metadata(context, partition);
+        }
+    }
+
+    fn add_partition_metadata(&mut self, context: &Context, partition: &TopicPartition) {
+        let Some(leadership) = context.leadership(partition) else {
+            tracing::debug!(%partition, "leader not yet assigned, metadata is not sent");
+            return;
+        };
+        let TopicPartition {
+            topic,
+            partition: index,
+        } = partition;
+        let before = self.update_metadata_partitions.get(topic, index);
+        // As it is added for each of its replicas. What else it tells is the same throughout a
+        // batch: which brokers are there, what is being deleted.
+        let is_same = before.is_some_and(|before| {
+            before.state == *leadership && before.replicas == context.replicas(partition)
+        });
+        if !is_same {
+            let added = partition_metadata(context, partition, leadership);
+            self.update_metadata_partitions.insert(topic, *index, added);
         }
     }
 
@@ -86,16 +106,18 @@ impl RequestBatch {
         delete: bool,
     ) {
         let Some(broker) = broker.some() else { return };
-        let partitions = self.stop_replica.entry(broker).or_default();
-        let already_delete = partitions
-            .get(partition)
-            .is_some_and(|before| before.delete);
         let added = StopReplicaPartition {
             topic_partition: partition.clone(),
             leader_epoch: context.leader_epoch(partition),
-            delete: delete || already_delete,
+            delete,
         };
-        partitions.insert(partition.clone(), added);
+        let partitions = self.stop_replica.entry(broker).or_default();
+        let TopicPartition { topic, partition } = partition;
+        partitions.entry(topic, *partition, added, |added, before| {
+            let delete = added.delete || before.delete;
+            *before = StopReplicaPartition { delete, ..added };
+            None::<()>
+        });
     }
 
     /// Sends what was added to the brokers that are registered.
@@ -123,8 +145,8 @@ impl RequestBatch {
 fn partition_metadata(
     context: &Context,
     partition: &TopicPartition,
-) -> Option<UpdateMetadataPartition> {
-    let leadership = context.leadership(partition)?;
+    leadership: &LeaderAndIsr,
+) -> UpdateMetadataPartition {
     let state = if context.is_queued_for_deletion(&partition.topic) {
         during_delete(leadership)
     } else {
@@ -134,12 +156,12 @@ fn partition_metadata(
     let offline = replicas
         .iter()
         .filter(|id| !context.is_replica_online(**id, partition));
-    Some(UpdateMetadataPartition {
+    UpdateMetadataPartition {
         topic_partition: partition.clone(),
         state,
         offline_replicas: offline.copied().collect(),
         replicas,
-    })
+    }
 }
 
 /// What brokers are told while the topic is being deleted (`LeaderAndIsr.duringDelete`): only the
@@ -174,7 +196,7 @@ impl Sender<'_> {
     fn send_leader_and_isr(
         &self,
         broker: BrokerId,
-        partitions: BTreeMap<TopicPartition, LeaderAndIsrPartition>,
+        partitions: TopicMap<i32, LeaderAndIsrPartition>,
     ) {
         let Some(header) = self.header(broker) else {
             return;
@@ -186,7 +208,7 @@ impl Sender<'_> {
             .filter(|b| leaders.contains(&b.id));
         let request = LeaderAndIsrRequest {
             header,
-            topic_ids: self.topic_ids(partitions.keys()),
+            topic_ids: self.topic_ids(partitions.topics()),
             live_leaders: live_leaders.map(|broker| broker.to_live_broker()).collect(),
             partitions: partitions.into_values().collect(),
         };
@@ -196,9 +218,9 @@ impl Sender<'_> {
     fn send_update_metadata(
         &self,
         brokers: &BTreeSet<BrokerId>,
-        partitions: BTreeMap<TopicPartition, UpdateMetadataPartition>,
+        partitions: TopicMap<i32, UpdateMetadataPartition>,
     ) {
-        let topic_ids = self.topic_ids(partitions.keys());
+        let topic_ids = self.topic_ids(partitions.topics());
         let partitions: Vec<_> = partitions.into_values().collect();
         let live_brokers: Vec<LiveBroker> = self
             .context
@@ -219,11 +241,7 @@ impl Sender<'_> {
         }
     }
 
-    fn send_stop_replica(
-        &self,
-        broker: BrokerId,
-        partitions: BTreeMap<TopicPartition, StopReplicaPartition>,
-    ) {
+    fn send_stop_replica(&self, broker: BrokerId, partitions: TopicMap<i32, StopReplicaPartition>) {
         let Some(header) = self.header(broker) else {
             return;
         };
@@ -245,11 +263,9 @@ impl Sender<'_> {
 
     fn topic_ids<'a>(
         &self,
-        partitions: impl Iterator<Item = &'a TopicPartition>,
+        topics: impl Iterator<Item = &'a TopicName>,
     ) -> Vec<(TopicName, TopicId)> {
-        let topics: BTreeSet<&TopicName> = partitions.map(|partition| &partition.topic).collect();
         topics
-            .into_iter()
             .map(|topic| {
                 (
                     topic.clone(),

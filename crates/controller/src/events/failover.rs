@@ -145,7 +145,7 @@ impl Core {
         partitions: &[TopicPartition],
     ) -> Result<(), Failure> {
         for (partition, state) in self.exchange.known_partition_states(partitions).await? {
-            self.context.put_leadership(partition, state);
+            self.context.put_leadership(&partition, state);
         }
         Ok(())
     }

@@ -114,7 +114,7 @@ impl Core {
             .exchange
             .known_partition_states(std::slice::from_ref(partition))
             .await?;
-        Ok(states.get(partition).is_some_and(|state| {
+        Ok(states.first().is_some_and(|(_, state)| {
             reassignment
                 .target_replicas()
                 .iter()
@@ -231,7 +231,7 @@ impl Core {
                 .await?;
             if let Some((partition, written)) = updates.finished.into_iter().next() {
                 let state = written?;
-                self.context.put_leadership(partition, state.clone());
+                self.context.put_leadership(&partition, state.clone());
                 return Ok(state);
             }
         }

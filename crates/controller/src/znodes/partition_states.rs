@@ -47,8 +47,8 @@ impl Exchange {
     pub(crate) async fn known_partition_states(
         &self,
         partitions: &[TopicPartition],
-    ) -> Result<BTreeMap<TopicPartition, LeaderAndIsr>, Failure> {
-        let mut known = BTreeMap::new();
+    ) -> Result<Vec<(TopicPartition, LeaderAndIsr)>, Failure> {
+        let mut known = Vec::with_capacity(partitions.len());
         for (partition, state) in self.partition_states(partitions).await {
             known.extend(state?.map(|state| (partition, state)));
         }
