@@ -161,14 +161,43 @@ impl Segment {
 
     /// The first batch that does not end below an offset; the search begins at an index entry.
     pub(crate) fn find(&self, offset: Offset) -> Result<Option<PlacedBatch>, ScanError> {
-        let OffsetPosition { position, .. } = self.offset_index.lookup(offset)?;
-        let mut scanner = self.scan(u64::from(position))?;
-        while let Some(batch) = scanner.next_batch()? {
+        let entry = self.offset_index.lookup(offset)?;
+        let mut scanner = self.scan(u64::from(entry.position))?;
+        let mut next = scanner.next_batch();
+        if self.is_astray(entry, &next) {
+            scanner = self.scan(0)?;
+            next = scanner.next_batch();
+        }
+        while let Some(batch) = next? {
             if batch.header.last_offset() >= offset {
                 return Ok(Some(batch));
             }
+            next = scanner.next_batch();
         }
         Ok(None)
+    }
+
+    /// Whether an index entry does not lead to what it says: it is damaged, and the search begins at
+    /// the segment's start. Nothing else looks into indexes after an orderly stop, and a wrong entry
+    /// must not hide records.
+    fn is_astray(
+        &self,
+        entry: OffsetPosition,
+        found: &Result<Option<PlacedBatch>, ScanError>,
+    ) -> bool {
+        let is_astray = entry.position > 0
+            && match found {
+                Ok(Some(batch)) => batch.header.base_offset() > entry.offset,
+                Ok(None) | Err(ScanError::Corrupt { .. }) => true,
+                Err(ScanError::Io(_)) => false,
+            };
+        if is_astray {
+            tracing::warn!(
+                segment = self.base_offset, ?entry, directory = %self.directory.path().display(),
+                "an entry of an offset index is wrong and is passed over"
+            );
+        }
+        is_astray
     }
 
     /// A range of batches from an offset on, without reading them: at most `bytes_max` bytes, but
@@ -208,9 +237,15 @@ impl Segment {
     pub(crate) fn next_offset(&self) -> Result<Offset, ScanError> {
         let last = self.offset_index.last()?;
         let mut scanner = self.scan(u64::from(last.position))?;
+        let mut next = scanner.next_batch();
+        if self.is_astray(last, &next) {
+            scanner = self.scan(0)?;
+            next = scanner.next_batch();
+        }
         let mut next_offset = self.base_offset;
-        while let Some(batch) = scanner.next_batch()? {
+        while let Some(batch) = next? {
             next_offset = batch.header.next_offset();
+            next = scanner.next_batch();
         }
         Ok(next_offset)
     }

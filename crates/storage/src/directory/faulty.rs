@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,17 +24,19 @@ pub enum Fault {
 }
 
 /// A [`MemoryDirectory`] that counts changing calls (creations, writes, lengths, syncs, renames,
-/// removals) and fails the n-th and all after it.
+/// removals) and looking ones (opening, listing, reading, mapping), and fails the n-th of a kind,
+/// alone or with all after it.
 #[derive(Clone, Default, Debug)]
 pub struct FaultyDirectory {
     inner: MemoryDirectory,
     plan: Arc<Mutex<Plan>>,
+    looks: Arc<Mutex<Plan>>,
 }
 
 #[derive(Default, Debug)]
 struct Plan {
     calls: u64,
-    fault: Option<(u64, Fault)>,
+    fault: Option<(Range<u64>, Fault)>,
 }
 
 impl FaultyDirectory {
@@ -42,6 +45,7 @@ impl FaultyDirectory {
         Self {
             inner,
             plan: Arc::default(),
+            looks: Arc::default(),
         }
     }
 
@@ -57,12 +61,28 @@ impl FaultyDirectory {
 
     /// Lets the changing call with this number (counted from 0) and all after it fail.
     pub fn fail_from(&self, call: u64, fault: Fault) {
-        self.plan.lock().fault = Some((call, fault));
+        self.plan.lock().fault = Some((call..u64::MAX, fault));
+    }
+
+    /// Lets only the changing call with this number fail.
+    pub fn fail_once(&self, call: u64, fault: Fault) {
+        self.plan.lock().fault = Some((call..call + 1, fault));
+    }
+
+    /// Looking calls so far.
+    pub fn looks(&self) -> u64 {
+        self.looks.lock().calls
+    }
+
+    /// Lets only the looking call with this number (counted from 0) fail.
+    pub fn fail_look_once(&self, call: u64, fault: Fault) {
+        self.looks.lock().fault = Some((call..call + 1, fault));
     }
 
     /// Lets everything succeed again.
     pub fn heal(&self) {
         self.plan.lock().fault = None;
+        self.looks.lock().fault = None;
     }
 
     /// A power failure; see [`MemoryDirectory::crash`]. Heals as well.
@@ -76,8 +96,8 @@ impl Plan {
     fn next(&mut self) -> Result<(), Fault> {
         let call = self.calls;
         self.calls += 1;
-        match self.fault {
-            Some((from, fault)) if call >= from => Err(fault),
+        match &self.fault {
+            Some((calls, fault)) if calls.contains(&call) => Err(*fault),
             _ => Ok(()),
         }
     }
@@ -95,13 +115,16 @@ impl From<Fault> for io::Error {
 
 impl Directory for FaultyDirectory {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
-        if mode != OpenMode::Existing {
+        if mode == OpenMode::Existing {
+            self.looks.lock().next()?;
+        } else {
             self.plan.lock().next()?;
         }
         let inner = self.inner.open(path, mode)?;
         Ok(Arc::new(FaultyFile {
             inner,
             plan: Arc::clone(&self.plan),
+            looks: Arc::clone(&self.looks),
         }))
     }
 
@@ -111,6 +134,7 @@ impl Directory for FaultyDirectory {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<DirectoryEntry>> {
+        self.looks.lock().next()?;
         self.inner.list(path)
     }
 
@@ -135,14 +159,17 @@ impl Directory for FaultyDirectory {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.looks.lock().next()?;
         self.inner.exists(path)
     }
 
     fn length(&self, path: &Path) -> io::Result<u64> {
+        self.looks.lock().next()?;
         self.inner.length(path)
     }
 
     fn modified(&self, path: &Path) -> io::Result<Timestamp> {
+        self.looks.lock().next()?;
         self.inner.modified(path)
     }
 
@@ -152,10 +179,12 @@ impl Directory for FaultyDirectory {
     }
 
     fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.looks.lock().next()?;
         self.inner.canonical(path)
     }
 
     fn space(&self, path: &Path) -> io::Result<VolumeSpace> {
+        self.looks.lock().next()?;
         self.inner.space(path)
     }
 
@@ -169,6 +198,7 @@ impl Directory for FaultyDirectory {
 struct FaultyFile {
     inner: Arc<dyn StorageFile>,
     plan: Arc<Mutex<Plan>>,
+    looks: Arc<Mutex<Plan>>,
 }
 
 impl StorageFile for FaultyFile {
@@ -188,10 +218,12 @@ impl StorageFile for FaultyFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        self.looks.lock().next()?;
         self.inner.read_at(buffer, position)
     }
 
     fn length(&self) -> io::Result<u64> {
+        self.looks.lock().next()?;
         self.inner.length()
     }
 
@@ -211,6 +243,7 @@ impl StorageFile for FaultyFile {
     }
 
     fn map(&self, length: usize) -> io::Result<IndexMap> {
+        self.looks.lock().next()?;
         self.inner.map(length)
     }
 

@@ -15,6 +15,8 @@ use crate::directory::{Fault, FaultyDirectory, MemoryDirectory, OpenMode, read_f
 use crate::producer::VerificationGuard;
 use crate::{FetchIsolation, meta_properties};
 
+mod damage;
+mod faults;
 mod moves;
 
 const NOW: Timestamp = Timestamp(1_000_000);
