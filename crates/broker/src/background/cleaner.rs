@@ -66,11 +66,27 @@ pub(super) async fn run(
             running += 1;
         }
         // Those above the number end by themselves, before their places are taken again.
-        while running > wanted && threads.join_next().await.is_some() {
-            running -= 1;
+        while running > wanted {
+            match threads.join_next().await {
+                Some(Ok(())) => running -= 1,
+                Some(Err(_)) => died(&metrics),
+                None => break,
+            }
+        }
+        while let Some(ended) = threads.try_join_next() {
+            match ended {
+                Ok(()) => running -= 1,
+                Err(_) => died(&metrics),
+            }
         }
         tokio::time::sleep(THREADS_INTERVAL).await;
     }
+}
+
+/// As in Kafka it is not replaced.
+fn died(metrics: &LogMetrics) {
+    tracing::error!("a thread of the log cleaner has died");
+    metrics.cleaner_died();
 }
 
 /// One thread of the cleaner, with its number.

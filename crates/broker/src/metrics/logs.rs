@@ -1,7 +1,7 @@
 //! What is counted of flushes and of the log cleaner (`LogFlushStats`, `LogCleaner`).
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ottla_model::Timestamp;
@@ -19,6 +19,7 @@ pub(crate) struct LogMetrics {
     last_cleanings: Mutex<BTreeMap<usize, (CleaningStats, Duration)>>,
     /// Wall time at which the cleaner last looked for work; 0 if it has not.
     cleaner_ran_at: AtomicI64,
+    dead_cleaners: AtomicUsize,
 }
 
 impl LogMetrics {
@@ -52,6 +53,31 @@ impl LogMetrics {
         written.saturating_mul(100) / read.max(1)
     }
 
+    /// `max-buffer-utilization-percent`: of the maps of keys of the threads' last cleanings.
+    pub(crate) fn buffer_utilization_max_percent(&self) -> u64 {
+        let last = self.last_cleanings.lock();
+        let shares = last.values().map(|(stats, _)| stats.map_utilization);
+        (shares.fold(0.0, f64::max) * 100.0) as u64
+    }
+
+    /// `max-compaction-delay-secs`: by how much the most overdue log was late when the threads last
+    /// chose one, in whole seconds.
+    pub(crate) fn compaction_delay_max_seconds(&self) -> i64 {
+        let last = self.last_cleanings.lock();
+        let delays = last.values().map(|(stats, _)| stats.compaction_delay_ms);
+        delays.max().unwrap_or(0) / 1000
+    }
+
+    /// `DeadThreadCount`: threads of the cleaner that ended by an error of their own.
+    pub(crate) fn dead_cleaners(&self) -> usize {
+        self.dead_cleaners.load(Ordering::Relaxed)
+    }
+
+    /// A thread of the cleaner has ended by an error of its own.
+    pub(crate) fn cleaner_died(&self) {
+        self.dead_cleaners.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// `max-clean-time-secs`: the longest of the threads' last cleanings, in whole seconds.
     pub(crate) fn clean_time_max_seconds(&self) -> u64 {
         let last = self.last_cleanings.lock();
@@ -75,6 +101,8 @@ mod tests {
         let stats = |read, written| CleaningStats {
             bytes_read: read,
             bytes_written: written,
+            map_utilization: read as f64 / 1000.0,
+            compaction_delay_ms: 12_345,
             ..CleaningStats::default()
         };
         metrics.cleaner_runs(Timestamp(4));
@@ -83,6 +111,8 @@ mod tests {
         metrics.cleaned(1, stats(100, 100), Duration::from_secs(3));
         assert_eq!(metrics.recopy_percent(), 50);
         assert_eq!(metrics.clean_time_max_seconds(), 3);
+        assert_eq!(metrics.buffer_utilization_max_percent(), 30);
+        assert_eq!(metrics.compaction_delay_max_seconds(), 12);
         assert_eq!(metrics.since_cleaner_ran_ms(Timestamp(10)), Some(6));
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn write(page: &mut Page, logs: &LogManager, metrics: &LogMetrics, no
         &series,
     );
     if let Some(since) = metrics.since_cleaner_ran_ms(now) {
+        cleaner(page, logs, metrics);
         page.gauge(
             "kafka_log_logcleanermanager_time_since_last_run_ms",
             "Milliseconds since the cleaner looked for work.",
@@ -73,6 +74,39 @@ pub(super) fn write(page: &mut Page, logs: &LogManager, metrics: &LogMetrics, no
         let count = uncleanable.get(path).copied().unwrap_or(0);
         family.sample(&[("logDirectory", &quoted(path))], count);
     }
+    let bytes = logs.uncleanable_bytes(now);
+    let mut family = page.gauge(
+        "kafka_log_logcleanermanager_uncleanable_bytes",
+        "Bytes of these logs that could be cleaned.",
+    );
+    for (path, _) in &directories {
+        let bytes = bytes.get(path).copied().unwrap_or(0);
+        family.sample(&[("logDirectory", &quoted(path))], bytes);
+    }
+}
+
+/// What the threads of the cleaner last did.
+fn cleaner(page: &mut Page, logs: &LogManager, metrics: &LogMetrics) {
+    page.gauge(
+        "kafka_log_logcleaner_deadthreadcount",
+        "Threads of the cleaner that ended by an error.",
+    )
+    .value(metrics.dead_cleaners());
+    page.gauge(
+        "kafka_log_logcleaner_max_buffer_utilization_percent",
+        "How full the fullest map of keys was in the last cleanings.",
+    )
+    .value(metrics.buffer_utilization_max_percent());
+    page.gauge(
+        "kafka_log_logcleaner_max_compaction_delay_secs",
+        "Seconds by which the most overdue log was late when a log was last chosen.",
+    )
+    .value(metrics.compaction_delay_max_seconds());
+    page.gauge(
+        "kafka_log_logcleanermanager_max_dirty_percent",
+        "The dirty share of the dirtiest log.",
+    )
+    .value((logs.dirtiest_ratio() * 100.0) as u64);
 }
 
 fn each_log(page: &mut Page, logs: &[LogReader]) {

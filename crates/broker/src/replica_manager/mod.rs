@@ -208,7 +208,10 @@ impl ReplicaManager {
     /// Takes over changed broker defaults: call after [`Configs::set_broker`].
     pub fn update_broker_config(&self) {
         self.update_throttled_rates();
-        self.resize_fetchers(self.configs.broker().num_replica_fetchers);
+        let broker = self.configs.broker();
+        self.resize_fetchers(broker.num_replica_fetchers);
+        self.log_manager
+            .set_producer_expiration_ms(i64::from(broker.producer_id_expiration_ms));
         for topic in self.table.load().topic_names() {
             self.update_topic_config(topic.as_str());
         }

@@ -30,8 +30,9 @@ pub(crate) struct CleanableRange {
     pub(crate) resets_checkpoint: bool,
     pub(crate) cleanable_bytes: u64,
     pub(crate) total_bytes: u64,
-    /// The oldest of it is older than `max.compaction.lag.ms`.
-    pub(crate) is_overdue: bool,
+    /// By how many milliseconds the oldest of it is older than `max.compaction.lag.ms`, 0 if it is
+    /// not.
+    pub(crate) overdue_ms: i64,
 }
 
 impl CleanableRange {
@@ -71,7 +72,7 @@ impl CleanableRange {
             resets_checkpoint: !is_valid,
             cleanable_bytes,
             total_bytes: clean_bytes + cleanable_bytes,
-            is_overdue: is_overdue(view, first_dirty_offset, now)?,
+            overdue_ms: overdue_ms(view, first_dirty_offset, now)?,
         })
     }
 
@@ -83,7 +84,7 @@ impl CleanableRange {
     /// Whether it is worth it.
     pub(crate) fn is_eligible(&self, min_cleanable_dirty_ratio: f64) -> bool {
         self.total_bytes > 0
-            && ((self.is_overdue && self.cleanable_bytes > 0)
+            && ((self.overdue_ms > 0 && self.cleanable_bytes > 0)
                 || self.ratio() > min_cleanable_dirty_ratio)
     }
 }
@@ -107,17 +108,18 @@ fn bytes(segments: &[Arc<Segment>]) -> u64 {
     segments.iter().map(|segment| segment.size()).sum()
 }
 
-fn is_overdue(view: &CleaningView, first_dirty: Offset, now: Timestamp) -> io::Result<bool> {
+fn overdue_ms(view: &CleaningView, first_dirty: Offset, now: Timestamp) -> io::Result<i64> {
     let lag = view.config.max_compaction_lag_ms.max(0);
     if lag == i64::MAX {
-        return Ok(false);
+        return Ok(0);
     }
+    let limit = now.0.saturating_sub(lag);
+    let mut overdue = 0;
     for segment in values(&view.segments, first_dirty, active_base(view)) {
         let first = segment.first_timestamp().map_err(io::Error::from)?;
-        let limit = now.0.saturating_sub(lag);
-        if first.is_some_and(|first| first.0 > 0 && first.0 < limit) {
-            return Ok(true);
+        if let Some(first) = first.filter(|first| first.0 > 0) {
+            overdue = overdue.max(limit.saturating_sub(first.0));
         }
     }
-    Ok(false)
+    Ok(overdue)
 }

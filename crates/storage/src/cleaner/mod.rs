@@ -17,7 +17,9 @@ mod states;
 mod throttle;
 mod transactions;
 
+use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +27,7 @@ use ottla_model::{Instant, Offset, Timestamp, TopicPartition};
 use ottla_record::{ConvertError, CorruptBatch, InvalidRecords};
 
 pub use offset_map::OffsetMap;
+pub(crate) use output::CleanedSegment;
 pub(crate) use states::CleaningStates;
 pub use throttle::Throttle;
 
@@ -109,7 +112,7 @@ impl Cleaner {
 }
 
 /// What a cleaning did.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct CleaningStats {
     /// Bytes of batches read to map keys.
     pub bytes_mapped: u64,
@@ -123,10 +126,15 @@ pub struct CleaningStats {
     pub messages_written: u64,
     /// Records without a key, which a compacted log does not keep.
     pub keyless_messages: u64,
+    /// The share of the map of keys, of 1, that was taken.
+    pub map_utilization: f64,
+    /// By how much the most overdue of all logs was past its `max.compaction.lag.ms` when this one
+    /// was chosen, in milliseconds.
+    pub compaction_delay_ms: i64,
 }
 
 /// What one call of [`LogManager::clean`] did.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub enum CleanRound {
     /// A log was cleaned; there may be more.
     Cleaned(CleaningStats),
@@ -223,6 +231,33 @@ impl LogManager {
         self.cleaning.uncleanable()
     }
 
+    /// Bytes of these logs that could be cleaned, if the cleaner got over them, by their directory
+    /// (`uncleanable-bytes`).
+    pub fn uncleanable_bytes(&self, now: Timestamp) -> BTreeMap<PathBuf, u64> {
+        let mut bytes = BTreeMap::new();
+        for partition in self.cleaning.uncleanable() {
+            let Some(log) = self.get_log(&partition) else {
+                continue;
+            };
+            let view = log.lock().cleaning_view();
+            if view.log_dir.is_offline() {
+                continue;
+            }
+            let checkpoint = self.cleaner_checkpoint(&view.log_dir);
+            let checkpoint = checkpoint.get(&partition).copied();
+            // What cannot even be looked at is not known.
+            if let Ok(range) = CleanableRange::of(&view, checkpoint, now) {
+                *bytes.entry(view.log_dir.path().to_owned()).or_insert(0) += range.cleanable_bytes;
+            }
+        }
+        bytes
+    }
+
+    /// The dirty share, of 1, of the dirtiest log, when the cleaner last looked for work.
+    pub fn dirtiest_ratio(&self) -> f64 {
+        self.cleaning.dirtiest()
+    }
+
     /// Whether the logs are closed and nothing is cleaned any more.
     pub fn is_cleaning_stopped(&self) -> bool {
         self.cleaning.is_stopped()
@@ -234,7 +269,7 @@ impl LogManager {
         clock: &dyn CleanerClock,
     ) -> Option<CleaningStats> {
         let now = clock.wall();
-        let target = self.take_dirtiest(now)?;
+        let (target, compaction_delay_ms) = self.take_dirtiest(now)?;
         let partition = &target.topic_partition;
         let _taken = Taken(self, partition);
         let mut pace = Throttled {
@@ -248,7 +283,10 @@ impl LogManager {
             map: &mut cleaner.map,
             settings: &cleaner.settings,
             pace: &mut pace,
-            stats: CleaningStats::default(),
+            stats: CleaningStats {
+                compaction_delay_ms,
+                ..CleaningStats::default()
+            },
         };
         let result = cleaning.run(now);
         let stats = cleaning.stats;
@@ -277,12 +315,14 @@ impl LogManager {
         is_done.then_some(stats)
     }
 
-    /// The log with the largest dirty share of those worth cleaning; it is taken.
-    fn take_dirtiest(&self, now: Timestamp) -> Option<LogToClean> {
+    /// The log with the largest dirty share of those worth cleaning; it is taken. With it comes by
+    /// how much the most overdue of all is late, in milliseconds.
+    fn take_dirtiest(&self, now: Timestamp) -> Option<(LogToClean, i64)> {
         if self.cleaning.is_stopped() {
             return None;
         }
         let mut candidates = Vec::new();
+        let (mut dirtiest, mut overdue_ms) = (0.0_f64, 0);
         for dir in self.online_dirs() {
             let checkpoints = self.cleaner_checkpoint(&dir);
             for (topic_partition, log) in self.logs() {
@@ -307,6 +347,10 @@ impl LogManager {
                     );
                     self.set_cleaner_checkpoint(&dir, &topic_partition, first);
                 }
+                overdue_ms = overdue_ms.max(range.overdue_ms);
+                if range.total_bytes > 0 {
+                    dirtiest = dirtiest.max(range.ratio());
+                }
                 if range.is_eligible(view.config.min_cleanable_dirty_ratio) {
                     candidates.push(LogToClean {
                         topic_partition,
@@ -317,6 +361,7 @@ impl LogManager {
                 }
             }
         }
+        self.cleaning.set_dirtiest(dirtiest);
         candidates.sort_by(|a, b| b.range.ratio().total_cmp(&a.range.ratio()));
         let is_taken = |target: &LogToClean| self.cleaning.begin(&target.topic_partition);
         let mut target = candidates.into_iter().find(is_taken)?;
@@ -327,7 +372,7 @@ impl LogManager {
         match CleanableRange::of(&target.view, checkpoint, now) {
             Ok(range) if range.is_eligible(target.view.config.min_cleanable_dirty_ratio) => {
                 target.range = range;
-                Some(target)
+                Some((target, overdue_ms))
             }
             _ => {
                 self.cleaning.end(&target.topic_partition);

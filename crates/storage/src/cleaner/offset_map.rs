@@ -72,6 +72,11 @@ impl OffsetMap {
         word.checked_sub(1).map(|offset| offset as Offset)
     }
 
+    /// The share of its slots, of 1, that keys take.
+    pub fn utilization(&self) -> f64 {
+        self.keys as f64 / self.slots_max as f64
+    }
+
     /// Records up to here were looked at; −1 before any.
     pub fn latest_offset(&self) -> Offset {
         self.latest_offset

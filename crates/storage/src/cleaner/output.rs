@@ -11,8 +11,16 @@ use crate::names::{CLEANED_SUFFIX, FileKind};
 use crate::partition_directory::PartitionDirectory;
 use crate::transaction_index::{AbortedTransaction, encode};
 
+/// A batch lies further from the base of its segment than an index can say.
+#[derive(Debug, thiserror::Error)]
+#[error("offset {offset} is too far from {base_offset}")]
+pub(crate) struct OffsetOverflow {
+    offset: Offset,
+    base_offset: Offset,
+}
+
 /// A segment in the making. Its indexes are small enough to be kept in memory until the end.
-pub(super) struct CleanedSegment {
+pub(crate) struct CleanedSegment {
     directory: Arc<PartitionDirectory>,
     base_offset: Offset,
     file: Arc<dyn StorageFile>,
@@ -27,7 +35,7 @@ pub(super) struct CleanedSegment {
 }
 
 impl CleanedSegment {
-    pub(super) fn create(
+    pub(crate) fn create(
         directory: Arc<PartitionDirectory>,
         base_offset: Offset,
         index_interval_bytes: u64,
@@ -49,18 +57,18 @@ impl CleanedSegment {
     }
 
     /// Adds whole batches, with an index entry per interval.
-    pub(super) fn append(&mut self, batches: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, batches: &[u8]) -> io::Result<()> {
         if batches.is_empty() {
             return Ok(());
         }
         let mut position = self.size;
         for batch in BatchIterator::new(batches) {
             let batch = batch.map_err(|error| invalid_data(error.to_string()))?;
+            let relative = self.relative(batch.last_offset())?;
             if batch.max_timestamp > self.largest.0 {
                 self.largest = (batch.max_timestamp, batch.last_offset());
             }
             if position - self.indexed_up_to > self.index_interval_bytes {
-                let relative = self.relative(batch.last_offset())?;
                 let place = u32::try_from(position).map_err(io::Error::other)?;
                 self.offset_index.extend(relative.to_be_bytes());
                 self.offset_index.extend(place.to_be_bytes());
@@ -77,7 +85,7 @@ impl CleanedSegment {
 
     /// Completes the files, makes them survive a crash, and lets them look as old as what they
     /// replace; the size of the segment.
-    pub(super) fn finish(
+    pub(crate) fn finish(
         mut self,
         aborted: &[AbortedTransaction],
         modified: Timestamp,
@@ -110,10 +118,11 @@ impl CleanedSegment {
 
     fn relative(&self, offset: Offset) -> io::Result<i32> {
         i32::try_from(offset - self.base_offset).map_err(|_| {
-            invalid_data(format!(
-                "offset {offset} is too far from {}",
-                self.base_offset
-            ))
+            let overflow = OffsetOverflow {
+                offset,
+                base_offset: self.base_offset,
+            };
+            io::Error::new(io::ErrorKind::InvalidData, overflow)
         })
     }
 

@@ -13,11 +13,12 @@ use ottla_record::{
 
 use super::choose::{LogToClean, values};
 use super::offset_map::OffsetMap;
-use super::output::CleanedSegment;
+use super::output::{CleanedSegment, OffsetOverflow};
 use super::transactions::Transactions;
 use super::{CleanError, CleanerSettings, CleaningStats, Pace};
 use crate::directory::{StorageFile, read_full};
 use crate::log::clean::{LastRecord, Source, remove_cleaned};
+use crate::log::split::{pieces, write_cleaned};
 use crate::segment::Segment;
 use crate::transaction_index::AbortedTransaction;
 
@@ -45,6 +46,7 @@ impl Cleaning<'_> {
             }
         };
         self.build_map()?;
+        self.stats.map_utilization = self.map.utilization();
         let end_offset = self.map.latest_offset() + 1;
 
         let to_clean = values(&segments, 0, end_offset);
@@ -178,11 +180,43 @@ impl Cleaning<'_> {
             Ok(size) => self.target.log.lock().replace_segments(&sources, size)?,
             Err(error) => {
                 remove_cleaned(&directory, base_offset)?;
+                if is_overflow(&error) {
+                    self.split(group, all)?;
+                }
                 return Err(error);
             }
         };
         if !replaced {
             remove_cleaned(&directory, base_offset)?;
+            return Err(CleanError::Aborted);
+        }
+        Ok(())
+    }
+
+    /// Splits the segments of a group that are too long for their indexes; the cleaning begins anew
+    /// another time.
+    fn split(&mut self, group: &[Arc<Segment>], all: &[Arc<Segment>]) -> Result<(), CleanError> {
+        let view = &self.target.view;
+        for segment in group {
+            let next = all
+                .iter()
+                .find(|next| next.base_offset > segment.base_offset);
+            let Some(pieces) = pieces(segment, next.map_or(0, |next| next.base_offset))? else {
+                continue;
+            };
+            tracing::info!(
+                partition = %self.target.topic_partition, segment = segment.base_offset,
+                pieces = pieces.len(), "a segment is too long for its indexes and is split"
+            );
+            let source = (Arc::clone(segment), segment.size());
+            let interval = view.config.index_interval_bytes;
+            write_cleaned(&view.directory, segment, &pieces, interval)?;
+            let mut log = self.target.log.lock();
+            if !log.replace_with_pieces(source, &pieces)? {
+                for piece in &pieces {
+                    remove_cleaned(&view.directory, piece.base_offset)?;
+                }
+            }
             return Err(CleanError::Aborted);
         }
         Ok(())
@@ -259,6 +293,15 @@ impl Cleaning<'_> {
         }
         Ok(output.finish(&transactions.kept, modified)?)
     }
+}
+
+fn is_overflow(error: &CleanError) -> bool {
+    let CleanError::Io(error) = error else {
+        return false;
+    };
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<OffsetOverflow>())
 }
 
 /// Aborted transactions that a reader of `[start, end)` has to know.

@@ -19,6 +19,7 @@ enum State {
 pub(crate) struct CleaningStates {
     table: Mutex<Table>,
     changed: Condvar,
+    dirtiest: Mutex<f64>,
 }
 
 #[derive(Default, Debug)]
@@ -102,6 +103,16 @@ impl CleaningStates {
     /// A log is gone: another one of its name may be cleaned.
     pub(crate) fn forget(&self, partition: &TopicPartition) {
         self.table.lock().uncleanable.remove(partition);
+    }
+
+    /// The dirty share, of 1, of the dirtiest log, when a thread last looked for work.
+    pub(crate) fn dirtiest(&self) -> f64 {
+        *self.dirtiest.lock()
+    }
+
+    /// A thread has looked at all logs.
+    pub(crate) fn set_dirtiest(&self, ratio: f64) {
+        *self.dirtiest.lock() = ratio;
     }
 
     /// Logs that cannot be cleaned.

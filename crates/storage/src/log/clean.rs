@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ottla_model::{Offset, ProducerEpoch, ProducerId};
 
 use super::Log;
+use super::split::{Piece, rename_all};
 use crate::directory::remove_if_exists;
 use crate::errors::LogError;
 use crate::log_config::LogConfig;
@@ -44,6 +45,9 @@ pub(crate) struct LastRecord {
 
 /// A segment and the size that it had when it was read.
 pub(crate) type Source = (Arc<Segment>, u64);
+
+/// A segment that was written in place of others: its base offset and size.
+type Written = (Offset, u64);
 
 impl Log {
     /// The log as it is now.
@@ -85,6 +89,29 @@ impl Log {
         sources: &[Source],
         size: u64,
     ) -> Result<bool, LogError> {
+        let first = sources.first().map(|(segment, _)| segment.base_offset);
+        let written: Vec<Written> = first.map(|base| (base, size)).into_iter().collect();
+        self.exchange_segments(sources, &written)
+    }
+
+    /// The same with the pieces of a segment that has to be split.
+    ///
+    /// # Errors
+    /// The directory goes offline.
+    pub(crate) fn replace_with_pieces(
+        &mut self,
+        source: Source,
+        pieces: &[Piece],
+    ) -> Result<bool, LogError> {
+        let written = pieces.iter().map(|piece| (piece.base_offset, piece.size()));
+        self.exchange_segments(&[source], &written.collect::<Vec<_>>())
+    }
+
+    fn exchange_segments(
+        &mut self,
+        sources: &[Source],
+        written: &[Written],
+    ) -> Result<bool, LogError> {
         self.check_online()?;
         let list = self.shared.segments.load_full();
         let Some(first) = sources.first() else {
@@ -107,7 +134,7 @@ impl Log {
         let Some(start) = unchanged else {
             return Ok(false);
         };
-        let result = self.exchange(&list, start, sources.len(), size);
+        let result = self.exchange(&list, start, sources.len(), written);
         self.guard(result).map(|()| true)
     }
 
@@ -116,32 +143,35 @@ impl Log {
         list: &[Arc<Segment>],
         start: usize,
         count: usize,
-        size: u64,
+        written: &[Written],
     ) -> io::Result<()> {
         let sources = &list[start..start + count];
-        let base_offset = sources[0].base_offset;
+        let bases: Vec<Offset> = written.iter().map(|(base, _)| *base).collect();
         // Readers that are in the middle of a source go on with what is open: by name they would
         // find the new files.
         for source in sources {
             source.open_all()?;
         }
-        self.rename_all(base_offset, CLEANED_SUFFIX, SWAP_SUFFIX)?;
+        rename_all(&self.directory, &bases, CLEANED_SUFFIX, SWAP_SUFFIX)?;
         let mut names = Vec::new();
         for source in sources {
             names.extend(source.mark_deleted()?);
-            if source.base_offset != base_offset {
+            if !bases.contains(&source.base_offset) {
                 let snapshot = self
                     .producers
                     .mark_snapshot_deleted(&self.directory, source.base_offset)?;
                 names.extend(snapshot);
             }
         }
-        self.rename_all(base_offset, SWAP_SUFFIX, "")?;
+        rename_all(&self.directory, &bases, SWAP_SUFFIX, "")?;
         self.directory.sync()?;
 
-        let cleaned = Segment::existing(Arc::clone(&self.directory), base_offset, size);
+        let cleaned = written.iter().map(|(base_offset, size)| {
+            let directory = Arc::clone(&self.directory);
+            Arc::new(Segment::existing(directory, *base_offset, *size))
+        });
         let mut kept = list[..start].to_vec();
-        kept.push(Arc::new(cleaned));
+        kept.extend(cleaned);
         kept.extend_from_slice(&list[start + count..]);
         self.shared.segments.store(Arc::new(kept));
 
@@ -163,22 +193,6 @@ impl Log {
             delay_ms: self.config.file_delete_delay_ms,
         };
         self.shared.log_dir.load().background().push(task);
-        Ok(())
-    }
-
-    fn rename_all(&self, base_offset: Offset, from: &str, to: &str) -> io::Result<()> {
-        for kind in CLEANED_KINDS {
-            let name = kind.file_name(base_offset);
-            let source = self.directory.file(&format!("{name}{from}"));
-            let target = self.directory.file(&format!("{name}{to}"));
-            match self.directory.directory().rename(&source, &target) {
-                // Only a log with aborted transactions has an index of them.
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotFound
-                        && kind == FileKind::TransactionIndex => {}
-                result => result?,
-            }
-        }
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod recall;
 mod recover;
 mod retention;
 mod roll;
+pub(crate) mod split;
 mod truncate;
 
 use std::collections::VecDeque;

@@ -12,6 +12,7 @@ use ottla_record::{AppendOrigin, BatchHeader, BatchView, EndTransactionMarker, M
 use super::append::marker_of;
 use super::load::OpenLog;
 use super::recall::{LOOK_BACK_BYTES, LOOK_BACK_BYTES_CLEAN, recall_batches};
+use super::split::{Piece, pieces, split_unopened};
 use crate::directory::{StorageFile, read_full};
 use crate::errors::LoadError;
 use crate::leader_epoch_cache::LeaderEpochCache;
@@ -36,6 +37,8 @@ struct Damage {
     position: u64,
     offset: Offset,
     reason: String,
+    /// The batch there is too far from the segment's base for an index.
+    is_out_of_reach: bool,
 }
 
 /// What the scan of one segment found.
@@ -52,8 +55,17 @@ impl Scanned {
                 position,
                 offset,
                 reason,
+                is_out_of_reach: false,
             }),
         }
+    }
+
+    fn out_of_reach(position: u64, offset: Offset, reason: String) -> Self {
+        let mut scanned = Self::damaged(position, offset, reason);
+        if let Some(damage) = &mut scanned.damage {
+            damage.is_out_of_reach = true;
+        }
+        scanned
     }
 }
 
@@ -128,6 +140,7 @@ impl Recovery<'_> {
                         position,
                         offset,
                         reason,
+                        is_out_of_reach: false,
                     },
                 ))
             }
@@ -185,6 +198,9 @@ impl Recovery<'_> {
         let segment = Arc::clone(&self.segments[index]);
         // First look, then touch: damage to flushed bytes must change nothing.
         let scanned = self.scan(&segment).map_err(|error| self.io(error))?;
+        if let Some(pieces) = self.pieces_of(index, &scanned)? {
+            return self.split_and_recover(index, &pieces);
+        }
         if let Some(damage) = &scanned.damage {
             // On a clean start all bytes count as flushed.
             let flushed = if self.open.is_clean {
@@ -223,6 +239,39 @@ impl Recovery<'_> {
         Ok(scanned.next_offset)
     }
 
+    /// How to split a segment whose offsets reach too far; `None` if it has another fault or none.
+    /// The last segment never is such: only cleaners of old releases made them.
+    fn pieces_of(&self, index: usize, scanned: &Scanned) -> Result<Option<Vec<Piece>>, LoadError> {
+        match (&scanned.damage, self.segments.get(index + 1)) {
+            (Some(damage), Some(next)) if damage.is_out_of_reach => {
+                pieces(&self.segments[index], next.base_offset).map_err(|error| self.io(error))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Splits a segment and recovers what it becomes; the end of that.
+    fn split_and_recover(&mut self, index: usize, pieces: &[Piece]) -> Result<Offset, LoadError> {
+        let segment = Arc::clone(&self.segments[index]);
+        tracing::info!(
+            partition = %self.open.topic_partition, segment = segment.base_offset,
+            pieces = pieces.len(), "a segment is too long for its indexes and is split"
+        );
+        let interval = self.open.config.index_interval_bytes;
+        let made = split_unopened(&self.open.directory, &segment, pieces, interval);
+        let made = made.map_err(|error| self.io(error))?;
+        let count = made.len();
+        self.segments.splice(index..=index, made);
+        let mut end = segment.base_offset;
+        for piece in index..index + count {
+            // Damage in one of them takes the later ones away.
+            if piece < self.segments.len() {
+                end = self.recover_segment(piece)?;
+            }
+        }
+        Ok(end)
+    }
+
     /// Checks all batches of a segment without changing anything.
     fn scan(&self, segment: &Segment) -> io::Result<Scanned> {
         let mut walk = Walk::new(segment)?;
@@ -246,6 +295,9 @@ impl Recovery<'_> {
                 },
                 Step::Damaged(reason) => {
                     return Ok(Scanned::damaged(position, next_offset, reason));
+                }
+                Step::OutOfReach(reason) => {
+                    return Ok(Scanned::out_of_reach(position, next_offset, reason));
                 }
             }
         }
@@ -291,7 +343,9 @@ impl Recovery<'_> {
             let batch = match walk.next(next_offset)? {
                 Step::Batch(batch) => batch,
                 Step::End => break,
-                Step::Damaged(reason) => return Err(io::Error::other(reason)),
+                Step::Damaged(reason) | Step::OutOfReach(reason) => {
+                    return Err(io::Error::other(reason));
+                }
             };
             next_offset = batch.next_offset();
             if batch.max_timestamp > largest.timestamp {
@@ -386,6 +440,7 @@ enum Step<'a> {
     Batch(BatchView<'a>),
     End,
     Damaged(String),
+    OutOfReach(String),
 }
 
 impl<'a> Walk<'a> {
@@ -417,7 +472,7 @@ impl<'a> Walk<'a> {
             return Ok(Step::Damaged(reason));
         }
         if last - self.segment.base_offset > Offset::from(i32::MAX) {
-            return Ok(Step::Damaged(format!(
+            return Ok(Step::OutOfReach(format!(
                 "offset {last} is out of the segment's reach"
             )));
         }

@@ -165,3 +165,88 @@ fn records_without_a_key_go() {
     bench.clean();
     assert_eq!(bench.kept(), "1:a");
 }
+
+/// Records as an old leader wrote them, taken by a follower.
+fn follow_old(bench: &Bench, magic: ottla_record::Magic, records: &[(&str, Option<&str>)]) {
+    let mut log = bench.log.lock();
+    let new = batch(RecordBatchBuilder::new(log.log_end_offset()), records);
+    let old = ottla_record::convert_down(&new, magic, 0, DECOMPRESSED_SIZE_MAX).unwrap();
+    log.append_as_follower(old.records, NOW).unwrap();
+}
+
+#[test]
+fn a_tombstone_of_an_old_format_stays_as_long_as_its_segment_is_younger_than_the_clean_ones() {
+    use ottla_record::Magic;
+    for magic in [Magic::V0, Magic::V1] {
+        let bench = Bench::new(compacted());
+        follow_old(&bench, magic, &[("a", Some("1"))]);
+        follow_old(&bench, magic, &[("a", None)]);
+        follow_old(&bench, magic, &[("b", Some("1"))]);
+        bench.roll();
+        // Nothing is clean yet: every segment is younger.
+        bench.clean();
+        assert_eq!(bench.kept(), "1:a 2:b", "{magic:?}");
+        // The cleaned segment is as old as its sources; the clean part ends with it.
+        bench.set_time(NOW.0 + DELETE_RETENTION / 2);
+        follow_old(&bench, magic, &[("c", Some("1"))]);
+        bench.roll();
+        bench.clean();
+        assert_eq!(bench.kept(), "1:a 2:b 3:c", "{magic:?}");
+        // Now they are one segment, written later; a clean one later still by the retention.
+        bench.set_time(NOW.0 + 3 * DELETE_RETENTION);
+        follow_old(&bench, magic, &[("d", Some("x".repeat(3900).as_str()))]);
+        bench.roll();
+        bench.clean();
+        assert_eq!(bench.kept(), "1:a 2:b 3:c 4:d", "{magic:?}");
+        follow_old(&bench, magic, &[("e", Some("1"))]);
+        bench.roll();
+        bench.clean();
+        assert_eq!(bench.kept(), "2:b 3:c 4:d 5:e", "{magic:?}");
+        let bytes = bench.bytes();
+        let formats = BatchIterator::new(&bytes).map(|batch| batch.unwrap().magic);
+        assert!(formats.into_iter().all(|found| found == magic));
+    }
+}
+
+#[test]
+fn a_segment_that_reaches_too_far_is_split_before_it_is_cleaned() {
+    const FAR: Offset = i32::MAX as Offset;
+    let files = FaultyDirectory::new(MemoryDirectory::new());
+    drop(Bench::on(files.clone(), compacted()));
+    let mut long = Vec::new();
+    for (offset, key) in [(0, "a"), (5, "b"), (FAR + 10, "a"), (FAR + 11, "c")] {
+        let builder = RecordBatchBuilder::new(offset).leader_epoch(LeaderEpoch(0));
+        long.extend(batch(builder, &[(key, Some("1"))]));
+    }
+    let next = 3 * FAR;
+    let last = RecordBatchBuilder::new(next).leader_epoch(LeaderEpoch(0));
+    let last = batch(last, &[("d", Some("1"))]);
+    for (base, bytes) in [(0, long), (next, last.to_vec())] {
+        for (kind, bytes) in [("log", &bytes[..]), ("index", &[]), ("timeindex", &[])] {
+            let path = PathBuf::from(format!("/a/t-0/{base:020}.{kind}"));
+            let file = files.open(&path, crate::directory::OpenMode::CreateEmpty);
+            let mut content = [std::io::IoSlice::new(bytes)];
+            file.unwrap().write_all_at(&mut content, 0).unwrap();
+        }
+    }
+    // As after an orderly stop nothing is scanned.
+    let mark = files.open(
+        Path::new("/a/.kafka_cleanshutdown"),
+        crate::directory::OpenMode::CreateEmpty,
+    );
+    drop(mark.unwrap());
+    let bench = Bench::on(
+        FaultyDirectory::new(files.memory().duplicate()),
+        compacted(),
+    );
+    assert_eq!(bench.log.lock().segment_count(), 2);
+    bench.log.lock().update_high_watermark(next + 1);
+    assert_eq!(bench.clean(), CleanRound::Nothing);
+    assert_eq!(bench.log.lock().segment_count(), 3);
+    assert_eq!(bench.manager.uncleanable_partitions(), []);
+    assert!(matches!(bench.clean(), CleanRound::Cleaned(_)));
+    let (second, third) = (FAR + 10, FAR + 11);
+    assert_eq!(bench.kept(), format!("5:b {second}:a {third}:c {next}:d"));
+    let bench = bench.reopened();
+    assert_eq!(bench.kept(), format!("5:b {second}:a {third}:c {next}:d"));
+}

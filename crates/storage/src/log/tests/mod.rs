@@ -7,6 +7,7 @@ mod model;
 mod offsets;
 mod producers;
 mod retention;
+mod split;
 mod transactions;
 mod truncation;
 
