@@ -10,7 +10,7 @@ use crate::record::{
     InvalidRecords, RecordBase, checked_count, negative_header_count, negative_header_key,
     premature_end, records_left,
 };
-use crate::varint::{unzigzag_32, unzigzag_64};
+use crate::varint::{Cursor, unzigzag_32, unzigzag_64};
 
 /// What a skimmed record tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub(crate) struct SkimmedRecord {
     pub(crate) value_size: i32,
     pub(crate) size_in_bytes: usize,
 }
+
+/// Bytes that are decompressed at a time where there is much: a whole block of the LZ4 frames that
+/// Kafka writes.
+const LARGE_CHUNK_SIZE: usize = 64 * 1024;
 
 /// Skims the records of a batch, decompressing as it goes. Ends after the first error.
 pub(crate) struct RecordSkimmer<'a> {
@@ -37,14 +41,62 @@ impl<'a> RecordSkimmer<'a> {
         let codec = batch.compression_type()?;
         // Nothing is kept, so there is nothing to limit but time, which the compressed size bounds.
         let decompressor = Decompressor::new(codec, batch.magic, batch.payload(), usize::MAX)?;
+        let chunk_size = match batch.payload().len() {
+            LARGE_CHUNK_SIZE.. => LARGE_CHUNK_SIZE,
+            _ => CHUNK_SIZE,
+        };
         Ok(Self {
-            source: ByteStream::new(decompressor),
+            source: ByteStream::new(decompressor, chunk_size),
             base: RecordBase::of(batch),
             remaining,
         })
     }
 
     fn read(&mut self) -> Result<SkimmedRecord, InvalidRecords> {
+        let record = match self.read_at_once() {
+            Some(record) => record,
+            None => self.read_in_pieces()?,
+        };
+        if self.remaining == 1 && self.source.byte()?.is_some() {
+            return Err(records_left());
+        }
+        Ok(record)
+    }
+
+    /// A sound record all of which is decompressed already. Others are left where they begin.
+    fn read_at_once(&mut self) -> Option<SkimmedRecord> {
+        let available = self.source.available();
+        let mut cursor = Cursor::new(available);
+        let size = usize::try_from(cursor.varint()?).ok()?;
+        let mut body = Cursor::new(cursor.take(size)?);
+        let _attributes = body.byte()?;
+        let timestamp_delta = body.varlong()?;
+        let offset_delta = body.varint()?;
+        let key_size = skip_sized(&mut body)?;
+        let value_size = skip_sized(&mut body)?;
+        let headers = usize::try_from(body.varint()?).ok()?;
+        for _ in 0..headers {
+            let header_key_size = skip_sized(&mut body)?;
+            if header_key_size < 0 {
+                return None;
+            }
+            skip_sized(&mut body)?;
+        }
+        if body.remaining() > 0 {
+            return None;
+        }
+        let size_in_bytes = available.len() - cursor.remaining();
+        self.source.advance(size_in_bytes);
+        Some(SkimmedRecord {
+            offset: self.base.offset(offset_delta),
+            timestamp: self.base.timestamp(timestamp_delta),
+            key_size,
+            value_size,
+            size_in_bytes,
+        })
+    }
+
+    fn read_in_pieces(&mut self) -> Result<SkimmedRecord, InvalidRecords> {
         let start = self.source.consumed;
         let size = self.source.varint()?.ok_or_else(premature_end)?;
         let body_start = self.source.consumed;
@@ -54,9 +106,6 @@ impl<'a> RecordSkimmer<'a> {
             return Err(InvalidRecords::malformed(format!(
                 "Invalid record size: expected to read {size} bytes in record payload, but instead read {read}"
             )));
-        }
-        if self.remaining == 1 && self.source.byte()?.is_some() {
-            return Err(records_left());
         }
         Ok(record)
     }
@@ -107,6 +156,13 @@ impl Iterator for RecordSkimmer<'_> {
     }
 }
 
+/// Skips a length-prefixed field and answers its length, negative for null.
+fn skip_sized(cursor: &mut Cursor<'_>) -> Option<i32> {
+    let size = cursor.varint()?;
+    cursor.take(usize::try_from(size).unwrap_or(0))?;
+    Some(size)
+}
+
 /// Decompressed bytes through one small buffer.
 struct ByteStream<'a> {
     decompressor: Decompressor<'a>,
@@ -117,14 +173,25 @@ struct ByteStream<'a> {
 }
 
 impl<'a> ByteStream<'a> {
-    fn new(decompressor: Decompressor<'a>) -> Self {
+    fn new(decompressor: Decompressor<'a>, chunk_size: usize) -> Self {
         Self {
             decompressor,
-            buffer: vec![0; CHUNK_SIZE].into_boxed_slice(),
+            buffer: vec![0; chunk_size].into_boxed_slice(),
             position: 0,
             filled: 0,
             consumed: 0,
         }
+    }
+
+    /// What is in the buffer and not yet read.
+    fn available(&self) -> &[u8] {
+        &self.buffer[self.position..self.filled]
+    }
+
+    /// Takes bytes that are available.
+    fn advance(&mut self, length: usize) {
+        self.position += length;
+        self.consumed += length as u64;
     }
 
     /// Whether there are bytes to read in the buffer, after filling it if it was empty.

@@ -73,9 +73,23 @@ impl<'a> Reader<'a> {
         Ok(reader)
     }
 
+    /// Where all of a block has room in `out`, it goes there at once.
     pub(super) fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         while self.position == self.block.len() && !self.finished {
-            self.read_block()?;
+            let Some(block) = self.next_block()? else {
+                break;
+            };
+            let room = block.decompressed_size_max(self.block_size_max);
+            if let Some(out) = out.get_mut(..room) {
+                match block.decompress_into(out)? {
+                    0 => continue,
+                    length => return Ok(length),
+                }
+            }
+            self.block.resize(room, 0);
+            let length = block.decompress_into(&mut self.block)?;
+            self.block.truncate(length);
+            self.position = 0;
         }
         let available = &self.block[self.position..];
         let length = available.len().min(out.len());
@@ -119,7 +133,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn read_block(&mut self) -> io::Result<()> {
+    /// The next block, or `None` at the end mark.
+    fn next_block(&mut self) -> io::Result<Option<Block<'a>>> {
         let field = self.take_u32()?;
         if field == 0 {
             if self.flags & CONTENT_CHECKSUM_FLAG != 0 {
@@ -127,7 +142,7 @@ impl<'a> Reader<'a> {
                 self.take(4)?;
             }
             self.finished = true;
-            return Ok(());
+            return Ok(None);
         }
         let length = (field & !UNCOMPRESSED_BLOCK) as usize;
         if length > self.block_size_max {
@@ -140,18 +155,10 @@ impl<'a> Reader<'a> {
         if self.flags & BLOCK_CHECKSUM_FLAG != 0 && self.take_u32()? != xxh32(data) {
             return Err(error("Block checksum mismatch"));
         }
-        self.position = 0;
-        if field & UNCOMPRESSED_BLOCK != 0 {
-            self.block.clear();
-            self.block.extend_from_slice(data);
-            return Ok(());
-        }
-        let room = self.block_size_max.min(length * EXPANSION_MAX);
-        self.block.resize(room, 0);
-        let decompressed =
-            lz4_flex::block::decompress_into(data, &mut self.block).map_err(io::Error::other)?;
-        self.block.truncate(decompressed);
-        Ok(())
+        Ok(Some(Block {
+            data,
+            is_compressed: field & UNCOMPRESSED_BLOCK == 0,
+        }))
     }
 
     fn take(&mut self, length: usize) -> io::Result<&'a [u8]> {
@@ -169,6 +176,33 @@ impl<'a> Reader<'a> {
             .iter()
             .rev()
             .fold(0, |value, &byte| value << 8 | u32::from(byte)))
+    }
+}
+
+/// One block as it stands in its frame, at most as large as the frame's blocks may be.
+struct Block<'a> {
+    data: &'a [u8],
+    is_compressed: bool,
+}
+
+impl Block<'_> {
+    /// What it can become.
+    fn decompressed_size_max(&self, block_size_max: usize) -> usize {
+        if self.is_compressed {
+            block_size_max.min(self.data.len() * EXPANSION_MAX)
+        } else {
+            self.data.len()
+        }
+    }
+
+    /// Fills the beginning of `out`, which must have room.
+    fn decompress_into(&self, out: &mut [u8]) -> io::Result<usize> {
+        if self.is_compressed {
+            return lz4_flex::block::decompress_into(self.data, out).map_err(io::Error::other);
+        }
+        let length = self.data.len();
+        out[..length].copy_from_slice(self.data);
+        Ok(length)
     }
 }
 
