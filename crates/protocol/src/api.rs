@@ -40,8 +40,18 @@ impl Api {
 
     /// The API of a key.
     pub fn find(key: i16) -> Option<&'static Api> {
-        let index = APIS.binary_search_by_key(&key, |api| api.key).ok()?;
-        Some(&APIS[index])
+        Some(&APIS[Self::place_of(key)?])
+    }
+
+    /// Where the API of a key stands in [`Api::all`].
+    #[inline]
+    pub fn place_of(key: i16) -> Option<usize> {
+        // The hot ones, which are the oldest, stand at the place of their key.
+        let own = usize::try_from(key).ok()?;
+        if APIS.get(own).is_some_and(|api| api.key == key) {
+            return Some(own);
+        }
+        APIS.binary_search_by_key(&key, |api| api.key).ok()
     }
 
     /// The name in capitals, as Kafka's `ApiKeys` prints it: `LIST_OFFSETS`.
@@ -110,8 +120,8 @@ impl ApiTable {
 
     /// The served API of a key.
     pub fn served(&self, key: i16) -> Option<&'static Api> {
-        let index = APIS.binary_search_by_key(&key, |api| api.key).ok()?;
-        self.served[index].then_some(&APIS[index])
+        let place = Api::place_of(key)?;
+        self.served[place].then_some(&APIS[place])
     }
 
     /// The APIs to advertise, ascending by key.
@@ -154,6 +164,16 @@ mod tests {
         assert_eq!(range(2), Some((0, 9)));
         assert_eq!(range(keys::METADATA), Some((0, 12)));
         assert_eq!(range(keys::API_VERSIONS), Some((0, 4)));
+    }
+
+    #[test]
+    fn every_key_is_found_at_its_place() {
+        for (place, api) in APIS.iter().enumerate() {
+            assert_eq!(Api::place_of(api.key), Some(place));
+        }
+        for unknown in [-1, 52, 999, i16::MIN, i16::MAX] {
+            assert_eq!(Api::place_of(unknown), None);
+        }
     }
 
     #[test]

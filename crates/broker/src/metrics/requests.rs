@@ -59,7 +59,7 @@ impl Default for RequestMetrics {
 impl RequestMetrics {
     /// Counts a request that is done with.
     pub(crate) fn completed(&self, request: &Completed) {
-        let Some(place) = place_of(request.api_key) else {
+        let Some(place) = Api::place_of(request.api_key) else {
             return;
         };
         let other = usize::from(request.mark).checked_sub(1);
@@ -71,7 +71,7 @@ impl RequestMetrics {
 
     /// Counts what an answer tells, errors and success.
     pub(crate) fn errors(&self, api_key: i16, response: &impl CountErrors) {
-        let Some(place) = place_of(api_key) else {
+        let Some(place) = Api::place_of(api_key) else {
             return;
         };
         let api = self.at(place);
@@ -91,7 +91,7 @@ impl RequestMetrics {
         let names = Api::all().iter().map(|api| api.name).chain(OTHER_NAMES);
         let others = Api::all().len();
         let seen = names.enumerate().map(move |(place, name)| {
-            let is_fetch = Some(place) == place_of(keys::FETCH);
+            let is_fetch = Some(place) == Api::place_of(keys::FETCH);
             let rest = if is_fetch {
                 &self.by_name[others..]
             } else {
@@ -201,12 +201,6 @@ impl ApiMetrics {
             &self.request_bytes,
         ]
     }
-}
-
-fn place_of(api_key: i16) -> Option<usize> {
-    Api::all()
-        .binary_search_by_key(&api_key, |api| api.key)
-        .ok()
 }
 
 fn micros(duration: Duration) -> u64 {
