@@ -6,6 +6,7 @@ use std::ops::Deref;
 
 use ottla_model::{ErrorCode, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
+use crate::checksum;
 use crate::compression::{CompressionType, UnknownCompressionType};
 
 /// Bytes of the offset and size fields in front of every batch.
@@ -430,7 +431,7 @@ impl<'a> BatchView<'a> {
     /// The checksum that the bytes of the batch have.
     pub fn compute_crc(&self) -> u32 {
         match self.header.magic {
-            Magic::V2 => crc32c::crc32c(&self.bytes[ATTRIBUTES_OFFSET_V2..]),
+            Magic::V2 => checksum::crc32c(&self.bytes[ATTRIBUTES_OFFSET_V2..]),
             Magic::V0 | Magic::V1 => crc32fast::hash(&self.bytes[MAGIC_OFFSET..]),
         }
     }

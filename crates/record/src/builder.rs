@@ -466,7 +466,7 @@ pub(crate) fn seal(header: &BatchHeader, batch: &mut [u8]) {
     );
     let size = (batch.len() - LOG_OVERHEAD) as u32;
     batch[SIZE_OFFSET..SIZE_OFFSET + 4].copy_from_slice(&size.to_be_bytes());
-    let crc = crc32c::crc32c(&batch[ATTRIBUTES_OFFSET_V2..]);
+    let crc = crate::checksum::crc32c(&batch[ATTRIBUTES_OFFSET_V2..]);
     batch[CRC_OFFSET_V2..CRC_OFFSET_V2 + 4].copy_from_slice(&crc.to_be_bytes());
 }
 

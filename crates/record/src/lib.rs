@@ -13,6 +13,7 @@ pub mod analysis;
 pub mod batch;
 pub mod batches;
 pub mod builder;
+mod checksum;
 pub mod compression;
 pub mod control;
 pub mod down_convert;

@@ -17,6 +17,7 @@ use crate::batch::{
 };
 use crate::batches::BatchIterator;
 use crate::builder::RecordBatchBuilder;
+use crate::checksum::{crc32c, crc32c_combine};
 use crate::compression::{Compression, CompressionType};
 use crate::record::Record;
 use crate::records::DECOMPRESSED_SIZE_MAX;
@@ -470,7 +471,7 @@ fn patched_header(
     if batch.timestamp_type() == Some(timestamp_type) && batch.max_timestamp == max_timestamp {
         return header;
     }
-    let old_crc = crc32c::crc32c(&header[ATTRIBUTES_OFFSET_V2..]);
+    let old_crc = crc32c(&header[ATTRIBUTES_OFFSET_V2..]);
     let mut attributes = batch.attributes & KEPT_ATTRIBUTES;
     if timestamp_type == TimestampType::LogAppendTime {
         attributes |= TIMESTAMP_TYPE_MASK;
@@ -479,11 +480,11 @@ fn patched_header(
         .copy_from_slice(&attributes.to_be_bytes());
     header[MAX_TIMESTAMP_OFFSET..MAX_TIMESTAMP_OFFSET + 8]
         .copy_from_slice(&max_timestamp.0.to_be_bytes());
-    let new_crc = crc32c::crc32c(&header[ATTRIBUTES_OFFSET_V2..]);
+    let new_crc = crc32c(&header[ATTRIBUTES_OFFSET_V2..]);
     // The CRC is linear: combining the old head's with the whole's leaves the rest's.
     let rest = batch.payload().len();
-    let rest_crc = crc32c::crc32c_combine(old_crc, batch.crc, rest);
-    let crc = crc32c::crc32c_combine(new_crc, rest_crc, rest);
+    let rest_crc = crc32c_combine(old_crc, batch.crc, rest);
+    let crc = crc32c_combine(new_crc, rest_crc, rest);
     header[CRC_OFFSET_V2..CRC_OFFSET_V2 + 4].copy_from_slice(&crc.to_be_bytes());
     header
 }
