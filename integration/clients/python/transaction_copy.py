@@ -7,13 +7,17 @@ usage: transaction_copy.py fill BOOTSTRAP TOPIC FIRST END
            copies N as "N PARTITION OFFSET" until the group has read COUNT records; prints a line for each transaction
 """
 
+import os
 import sys
+import threading
 import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 DEADLINE = 120.0
 BATCH = 50
+# Longer than any broker is away, and than the timeout that the call is given.
+STUCK = 35.0
 QUIET = {"log_level": 2, "reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50}
 
 
@@ -26,6 +30,23 @@ def until_done(call):
         except KafkaException as e:
             if not e.args[0].retriable() or time.monotonic() > end:
                 raise
+
+
+def send_offsets(producer, places, group):
+    """librdkafka 2.16 waits forever, whatever its timeout, if the group's coordinator has left the metadata before the
+    offsets are sent. Then this process begins anew, as who runs one would have it, and fences the transaction."""
+
+    def begin_anew():
+        print("send_offsets_to_transaction is stuck", file=sys.stderr, flush=True)
+        os.execv(sys.executable, [sys.executable, *sys.argv])
+
+    watch = threading.Timer(STUCK, begin_anew)
+    watch.daemon = True
+    watch.start()
+    try:
+        until_done(lambda: producer.send_offsets_to_transaction(places, group, 30))
+    finally:
+        watch.cancel()
 
 
 def fill(bootstrap, topic, first, end):
@@ -97,7 +118,7 @@ def copy(bootstrap, source, target, count, transactional_id):
                 producer.poll(0)
             places = consumer.position(consumer.assignment())
             group = consumer.consumer_group_metadata()
-            until_done(lambda: producer.send_offsets_to_transaction(places, group, 30))
+            send_offsets(producer, places, group)
             until_done(lambda: producer.commit_transaction(DEADLINE))
             print("committed", len(messages), flush=True)
         except KafkaException as e:
