@@ -64,13 +64,13 @@ impl Core {
         if distinct.len() != target.len() {
             return refuse(format!(
                 "Duplicate replica ids in partition reassignment replica list: {}",
-                scala_list(target)
+                scala("ArrayBuffer", target)
             ));
         }
         if target.iter().any(|id| id.0 < 0) {
             return refuse(format!(
                 "Invalid broker id in replica list: {}",
-                scala_list(target)
+                scala("ArrayBuffer", target)
             ));
         }
         let adding = self
@@ -82,8 +82,9 @@ impl Core {
             let live: Vec<_> = self.context.live_ids().into_iter().collect();
             return refuse(format!(
                 "Replica assignment has brokers that are not alive. Replica list: {}, live broker list: {}",
-                scala_list(&adding),
-                scala_list(&live).replacen("List", "Set", 1)
+                scala("ArrayBuffer", &adding),
+                // Scala's name for a set of more than four elements.
+                scala(if live.len() > 4 { "HashSet" } else { "Set" }, &live)
             ));
         }
         Ok(())
@@ -234,8 +235,8 @@ fn distinct(ids: Vec<BrokerId>) -> Vec<BrokerId> {
     ids.into_iter().filter(|id| seen.insert(*id)).collect()
 }
 
-/// As Kafka prints a list in its messages.
-fn scala_list(ids: &[BrokerId]) -> String {
+/// As Kafka prints a Scala collection in its messages, by the name of its class.
+fn scala(collection: &str, ids: &[BrokerId]) -> String {
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
-    format!("List({})", ids.join(", "))
+    format!("{collection}({})", ids.join(", "))
 }

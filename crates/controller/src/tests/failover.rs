@@ -152,6 +152,34 @@ fn only_requests_without_a_reply_are_sent_again() {
 }
 
 #[test]
+fn a_topic_gets_its_leaders_whichever_replies_are_lost() {
+    let mut lost_something = true;
+    for steps in 0.. {
+        if !lost_something {
+            assert!(steps > 5, "a creation has several steps");
+            return;
+        }
+        let mut cluster = Cluster::started(&[1]);
+        cluster.write_topic("t", &[&[0, 1], &[1, 0]]);
+        for _ in 0..steps {
+            cluster.step();
+        }
+        lost_something = cluster.submitted() > 0;
+        cluster.lose_replies(true);
+        cluster.take_trace();
+        cluster.settle();
+        assert_eq!(cluster.state_text(&t(0)), "0 [0,1] 0 0");
+        assert_eq!(cluster.state_text(&t(1)), "1 [1,0] 0 0");
+        let trace = cluster.take_trace();
+        let told = |line: &String| line.contains("LISR") && line.contains("p1(leader 1");
+        assert!(
+            !lost_something || trace.iter().any(told),
+            "lost after {steps} steps: {trace:?}"
+        );
+    }
+}
+
+#[test]
 fn expiry_preempts_the_queue_and_ends_the_event_in_work() {
     let mut cluster = Cluster::started(&[1]);
     cluster.create_topic(&[&[0, 1]]);

@@ -100,15 +100,26 @@ fn reassignments_are_checked_in_kafkas_order() {
         ErrorCode::NoReassignmentInProgress
     );
     assert_eq!(cluster.assignment("t").partitions[&0].replicas, ids(&[0]));
-    let Answer::AlterPartitionReassignments(Ok(results)) = cluster.reassign(0, Some(&[9])) else {
-        panic!()
-    };
-    assert_eq!(
-        results[&t(0)].message.as_deref(),
-        Some(
-            "Replica assignment has brokers that are not alive. Replica list: List(9), live broker list: Set(0, 1)"
-        )
-    );
+    for (target, message) in [
+        (
+            &[1, 1],
+            "Duplicate replica ids in partition reassignment replica list: ArrayBuffer(1, 1)",
+        ),
+        (
+            &[0, -1],
+            "Invalid broker id in replica list: ArrayBuffer(0, -1)",
+        ),
+        (
+            &[0, 9],
+            "Replica assignment has brokers that are not alive. Replica list: ArrayBuffer(9), live broker list: Set(0, 1)",
+        ),
+    ] {
+        let Answer::AlterPartitionReassignments(Ok(results)) = cluster.reassign(0, Some(target))
+        else {
+            panic!()
+        };
+        assert_eq!(results[&t(0)].message.as_deref(), Some(message));
+    }
 }
 
 #[test]

@@ -86,10 +86,39 @@ impl Exchange {
             create(path, Some(encode_partition_state(state)), acl)
         });
         let outcomes = self.fenced(fence, leaves.collect()).await?;
-        Ok(outcomes
+        let mut outcomes: Vec<_> = outcomes
             .into_iter()
             .map(|outcome| outcome.map(drop))
-            .collect())
+            .collect();
+        self.forgive_own_states(states, &mut outcomes).await;
+        Ok(outcomes)
+    }
+
+    /// A creation whose answer was lost is sent again and finds its own znode, which only this
+    /// controller can have written: its epoch is in there and was checked by every write. Kafka
+    /// takes that for a failure and leaves the partition without a leader until something else
+    /// happens to it.
+    async fn forgive_own_states(
+        &self,
+        states: &[(TopicPartition, LeaderAndIsr)],
+        outcomes: &mut [Result<(), Error>],
+    ) {
+        let existing: Vec<usize> = (0..outcomes.len())
+            .filter(|index| outcomes[*index] == Err(Error::NodeExists))
+            .collect();
+        if existing.is_empty() {
+            return;
+        }
+        let partitions: Vec<_> = existing
+            .iter()
+            .map(|index| states[*index].0.clone())
+            .collect();
+        let found = self.partition_states(&partitions).await;
+        for (index, (_, found)) in existing.into_iter().zip(found) {
+            if found.is_ok_and(|found| found.as_ref() == Some(&states[index].1)) {
+                outcomes[index] = Ok(());
+            }
+        }
     }
 
     /// Writes states as decisions of this controller, each only if its partition epoch is still
