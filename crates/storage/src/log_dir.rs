@@ -11,6 +11,7 @@ use ottla_model::TopicPartition;
 use parking_lot::Mutex;
 
 use crate::directory::Directory;
+use crate::log_manager::Recovery;
 use crate::partition_directory::PartitionDirectory;
 
 /// One directory of `log.dirs`, shared by the manager and its logs.
@@ -22,6 +23,8 @@ pub struct LogDir {
     background: Arc<Background>,
     /// Logs in it, current ones and those that move here: new logs go where there are fewest.
     logs: AtomicUsize,
+    /// How far its loading is.
+    pub(crate) recovery: Recovery,
 }
 
 impl LogDir {
@@ -33,6 +36,7 @@ impl LogDir {
             is_offline: AtomicBool::new(false),
             background,
             logs: AtomicUsize::new(0),
+            recovery: Recovery::default(),
         }
     }
 

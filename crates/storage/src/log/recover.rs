@@ -108,6 +108,9 @@ impl Recovery<'_> {
     pub(super) fn recover_unflushed(&mut self) -> Result<(), LoadError> {
         let mut index = floor(&self.segments, self.open.recovery_point);
         while index < self.segments.len() {
+            let left = self.segments.len() - index;
+            let recovery = &self.open.log_dir.recovery;
+            recovery.set_segments(&self.open.topic_partition, left);
             let next_offset = self.recover_segment(index)?;
             index += 1;
             let Some(next) = self.segments.get(index) else {

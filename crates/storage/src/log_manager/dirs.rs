@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ottla_model::{BrokerId, Timestamp};
 use parking_lot::Mutex;
 
+use super::LoadProgress;
 use crate::directory::{Directory, LockGuard};
 use crate::log_dir::{Background, LogDir};
 use crate::meta_properties::{META_PROPERTIES, MetaProperties};
@@ -130,6 +131,12 @@ impl LogDirs {
             background,
             dirs,
         })
+    }
+
+    /// Tells how far the loading of these directories is, once it began.
+    pub fn progress(&self) -> LoadProgress {
+        let dirs = self.dirs.iter().map(|dir| Arc::clone(&dir.log_dir));
+        LoadProgress(dirs.collect())
     }
 
     /// The broker id that the directories agree on, if any has one.

@@ -241,16 +241,27 @@ impl Loader<'_> {
             .collect();
         let threads = NonZeroUsize::new(self.settings.recovery_threads_per_dir);
         let threads = threads.map_or(1, NonZeroUsize::get).min(queue.len().max(1));
+        let total = queue.len();
+        log_dir.recovery.begin(total, threads);
         let queue = Mutex::new(queue);
         let loaded = Mutex::new(LoadedDir::default());
         std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    while let Some((partition, role, path)) = next(&queue) {
+            for thread in 0..threads {
+                let (queue, loaded) = (&queue, &loaded);
+                scope.spawn(move || {
+                    while let Some((partition, role, path)) = next(queue) {
                         if log_dir.is_offline() {
                             break;
                         }
+                        log_dir.recovery.take(thread, partition);
                         let result = self.load_log(log_dir, prepared, partition, *role, path);
+                        let left = log_dir.recovery.finish(thread);
+                        if !prepared.was_clean {
+                            tracing::info!(
+                                %partition, left, total, directory = %log_dir.path().display(),
+                                "recovered a log"
+                            );
+                        }
                         let mut loaded = loaded.lock();
                         match result {
                             Ok(log) => loaded.logs.push((partition.clone(), *role, log)),
@@ -264,6 +275,7 @@ impl Loader<'_> {
                 });
             }
         });
+        log_dir.recovery.end();
         if log_dir.is_offline() {
             return LoadedDir::default();
         }

@@ -9,6 +9,7 @@ mod dirs;
 mod duties;
 mod future;
 mod load;
+mod progress;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub use describe::{LogDescription, LogDirDescription};
 pub use dirs::{LogDirs, StartError};
 pub use duties::FailedDirectory;
 pub use future::{MovedLog, ReplaceError};
+pub(crate) use progress::Recovery;
+pub use progress::{LoadProgress, RemainingRecovery};
 
 use crate::checkpoint::PartitionOffsets;
 use crate::cleaner::CleaningStates;

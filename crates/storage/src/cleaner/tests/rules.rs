@@ -208,3 +208,48 @@ fn the_throttle_slows_reads_and_writes_down() {
     assert_eq!(bench.kept(), "1:a");
     assert!(*bench.clock.paused.lock() > Duration::from_millis(400));
 }
+
+#[test]
+fn keys_of_the_cleaner_count_from_its_next_look_on() {
+    let far = 1 << 40;
+    let forbidden: [fn(&mut LogConfig); 3] = [
+        |config| config.min_cleanable_dirty_ratio = 1.0,
+        |config| config.min_compaction_lag_ms = 1 << 40,
+        |config| {
+            config.compact = false;
+            config.delete = true;
+        },
+    ];
+    for forbid in forbidden {
+        let mut config = compacted();
+        forbid(&mut config);
+        let bench = Bench::new(config);
+        for value in ["1", "2"] {
+            bench.put("a", Some(value));
+        }
+        bench.roll();
+        assert_eq!(bench.clean(), CleanRound::Nothing);
+        bench.log.lock().update_config(Arc::new(compacted()));
+        assert!(matches!(bench.clean(), CleanRound::Cleaned(_)));
+        assert_eq!(bench.kept(), "1:a");
+    }
+    // Not dirty enough, but late.
+    let late = |lag| LogConfig {
+        min_cleanable_dirty_ratio: 1.0,
+        max_compaction_lag_ms: lag,
+        ..compacted()
+    };
+    let bench = Bench::new(late(far));
+    for value in ["1", "2"] {
+        bench.put("a", Some(value));
+    }
+    bench.roll();
+    assert_eq!(bench.clean(), CleanRound::Nothing);
+    bench.log.lock().update_config(Arc::new(late(10)));
+    let CleanRound::Cleaned(stats) = bench.clean() else {
+        panic!("the log is late");
+    };
+    assert_eq!(stats.compaction_delay_ms, NOW.0 - 10 - 1000);
+    assert!(stats.map_utilization > 0.0);
+    assert_eq!(bench.manager.dirtiest_ratio(), 1.0);
+}

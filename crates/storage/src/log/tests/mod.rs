@@ -1,6 +1,7 @@
 //! Tests of the log, by promise. `model` and `crash` play random operations by seed.
 
 mod append;
+mod config;
 mod crash;
 mod loading;
 mod model;
