@@ -57,6 +57,11 @@ async fn serve(configuration: Configuration, loggers: Loggers) -> anyhow::Result
         () = broker.all_directories_failed() => {
             bail!("all log directories have failed; the broker ends");
         }
+        () = broker.features_are_incompatible() => {
+            // The rest of the cluster is well: leaders move away in order.
+            broker.shut_down().await;
+            bail!("a feature is finalized that this broker does not support; the broker ends");
+        }
     };
     info!("{signal} received, shutting down");
     broker.shut_down().await;

@@ -1,13 +1,18 @@
 //! The features that are finalized for the cluster, by `/feature` (`FinalizedFeatureChangeListener`).
+//!
+//! A broker in ZooKeeper mode supports none (`BrokerFeatures.createEmpty`): one that is finalized
+//! nevertheless belongs to a cluster in which this broker may not take part, and ends it.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ottla_coordination::payloads::{Feature, FeatureStatus};
 use ottla_coordination::{Error, SessionEvent, paths};
+use tokio::sync::watch;
 use tracing::{error, warn};
 
 use crate::coordination::{CoordinationHandle, Notice};
+use crate::start::StartError;
 
 /// What ApiVersions says of finalized features.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,10 +23,27 @@ pub(crate) struct Finalized {
     pub(crate) levels: Vec<(String, i16)>,
 }
 
+/// Why this broker may not stay in the cluster (`FeatureCacheUpdateException`).
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Incompatible {
+    /// What is finalized is not supported.
+    #[error("{path} finalizes features that this broker does not support: {}", .0.join(", "), path = paths::FEATURE)]
+    Unsupported(Vec<String>),
+    /// The znode was made anew behind this broker's back.
+    #[error("{path} has version {found} after version {known}", path = paths::FEATURE)]
+    InvalidEpoch {
+        /// The version now.
+        found: i64,
+        /// The version before.
+        known: i64,
+    },
+}
+
 /// The broker's copy, kept by [`FinalizedFeatures::follow`].
 #[derive(Debug)]
 pub(crate) struct FinalizedFeatures {
     latest: ArcSwap<Finalized>,
+    incompatible: watch::Sender<bool>,
 }
 
 impl Finalized {
@@ -38,7 +60,38 @@ impl FinalizedFeatures {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             latest: ArcSwap::from_pointee(Finalized::unknown()),
+            incompatible: watch::Sender::new(false),
         })
+    }
+
+    /// The first look, before the broker is registered.
+    ///
+    /// # Errors
+    /// The service does not answer, or what is finalized is not for this broker.
+    pub(crate) async fn load(&self, coordination: &CoordinationHandle) -> Result<(), StartError> {
+        Ok(self.update(read(coordination).await?)?)
+    }
+
+    /// Ready when something was finalized with which this broker may not go on.
+    pub(crate) async fn are_incompatible(&self) {
+        let mut incompatible = self.incompatible.subscribe();
+        // The sender lives as long as this does.
+        _ = incompatible.wait_for(|incompatible| *incompatible).await;
+    }
+
+    fn update(&self, found: Finalized) -> Result<(), Incompatible> {
+        let known = self.latest.load().epoch;
+        if found.epoch != -1 && known > found.epoch {
+            let found = found.epoch;
+            return Err(Incompatible::InvalidEpoch { found, known });
+        }
+        if !found.levels.is_empty() {
+            let name = |(name, level): &(String, i16)| format!("{name} {level}");
+            let unsupported = found.levels.iter().map(name).collect();
+            return Err(Incompatible::Unsupported(unsupported));
+        }
+        self.latest.store(Arc::new(found));
+        Ok(())
     }
 
     /// What is finalized, as far as this broker has seen.
@@ -51,7 +104,13 @@ impl FinalizedFeatures {
         let mut notices = coordination.subscribe(|event| event.path == paths::FEATURE);
         loop {
             match read(&coordination).await {
-                Ok(found) => self.latest.store(Arc::new(found)),
+                Ok(found) => {
+                    if let Err(incompatible) = self.update(found) {
+                        error!(%incompatible, "the broker ends");
+                        self.incompatible.send_replace(true);
+                        return;
+                    }
+                }
                 // The watch or the next session brings the next attempt.
                 Err(error) => warn!(%error, "cannot read the finalized features"),
             }
@@ -110,5 +169,35 @@ mod tests {
             1,
         );
         assert_eq!(found.levels, [("x".to_owned(), 3)]);
+    }
+
+    #[test]
+    fn what_is_finalized_must_be_supported_and_newer() {
+        let features = FinalizedFeatures::new();
+        let found = |epoch, levels: &[(&str, i16)]| Finalized {
+            epoch,
+            levels: levels
+                .iter()
+                .map(|(name, level)| ((*name).to_owned(), *level))
+                .collect(),
+        };
+        assert_eq!(features.update(found(3, &[])), Ok(()));
+        let (found_epoch, known) = (2, 3);
+        let older = Err(Incompatible::InvalidEpoch {
+            found: found_epoch,
+            known,
+        });
+        assert_eq!(features.update(found(2, &[])), older);
+        let unsupported = features.update(found(4, &[("metadata.version", 7)]));
+        let text =
+            "/feature finalizes features that this broker does not support: metadata.version 7";
+        assert_eq!(
+            unsupported.map_err(|error| error.to_string()),
+            Err(text.to_owned())
+        );
+        assert_eq!(features.latest().epoch, 3);
+        // Once it was seen to be gone it may begin again.
+        assert_eq!(features.update(Finalized::unknown()), Ok(()));
+        assert_eq!(features.update(found(0, &[])), Ok(()));
     }
 }

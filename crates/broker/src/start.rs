@@ -32,13 +32,13 @@ use crate::coordination::{CoordinationHandle, Provider};
 use crate::coordinator_log::ReplicatedLog;
 use crate::dynamic_config::{Changed, DynamicConfig, Loggers};
 use crate::fetcher::{ClusterBlocks, Fetchers, ToController, alter_partition, isr_znodes};
-use crate::finalized_features::FinalizedFeatures;
+use crate::finalized_features::{FinalizedFeatures, Incompatible};
 use crate::group_coordinator::GroupCoordinator;
 use crate::group_coordinator::settings::Settings;
 use crate::listeners;
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::listener::{BoundMetrics, MetricsServer};
-use crate::metrics::{BrokerState, MetricsAddress, RequestMetrics, Sources};
+use crate::metrics::{BrokerState, MetricsAddress, RequestMetrics, Sources, page_of_loading};
 use crate::producer_ids::ProducerIds;
 use crate::replica_manager::ReplicaManager;
 use crate::service::{self, BrokerService};
@@ -84,6 +84,9 @@ pub enum StartError {
     /// A first step in the coordination service.
     #[error(transparent)]
     Startup(#[from] StartupError),
+    /// What is finalized for the cluster.
+    #[error(transparent)]
+    Features(#[from] Incompatible),
     /// The log directories.
     #[error(transparent)]
     Logs(#[from] log_manager::StartError),
@@ -160,7 +163,14 @@ impl RunningBroker {
             DynamicConfig::new(id, Arc::clone(&coordination), Arc::clone(&configs), loggers);
         dynamic_config.load().await?;
         let config = configs.broker();
+        if let Some(metrics) = &metrics {
+            let progress = log_dirs.progress();
+            metrics.show(move || page_of_loading(&progress));
+        }
         let log_manager = load_logs(log_dirs, &configs, clock).await?;
+        if let Some(metrics) = &metrics {
+            metrics.hold();
+        }
 
         let apis = Arc::new(service::api_table());
         let connection_rates = Arc::clone(dynamic_config.connection_rates());
@@ -213,6 +223,8 @@ impl RunningBroker {
             transactions: Arc::clone(&transaction_coordinator),
         }));
 
+        let finalized_features = FinalizedFeatures::new();
+        finalized_features.load(&coordination).await?;
         coordination
             .check_endpoints_are_free(id, &endpoints)
             .await?;
@@ -254,7 +266,6 @@ impl RunningBroker {
             Arc::clone(&controller),
             Arc::clone(&metadata_cache),
         );
-        let finalized_features = FinalizedFeatures::new();
         let followers = vec![
             if config.inter_broker_protocol_version() >= MetadataVersion::IBP_2_7_IV2 {
                 tokio::spawn(alter_partition::run(
@@ -330,7 +341,7 @@ impl RunningBroker {
         }
         let service = Arc::new(BrokerService(Arc::clone(&broker)));
         let server = Server::start(bound, server_config, service);
-        let metrics = metrics.map(|bound| {
+        let metrics = metrics.map(|mut server| {
             let sources = Arc::new(Sources {
                 broker: Arc::clone(&broker),
                 log_manager: Arc::clone(&log_manager),
@@ -342,7 +353,8 @@ impl RunningBroker {
                 state: AtomicU8::new(BrokerState::Running as u8),
             });
             let (page, forgetting) = (Arc::clone(&sources), Arc::clone(&sources));
-            let server = bound.serve(move || page.page(), forgetting.forget());
+            server.show(move || page.page());
+            server.run_besides(forgetting.forget());
             (sources, server)
         });
         Ok(Self {
@@ -366,6 +378,12 @@ impl RunningBroker {
     /// Ready when no log directory is left: the process must end.
     pub async fn all_directories_failed(&self) {
         self.background.all_directories_failed().await;
+    }
+
+    /// Ready when a feature was finalized for the cluster that this broker does not support: the
+    /// process must end.
+    pub async fn features_are_incompatible(&self) {
+        self.broker.finalized_features.are_incompatible().await;
     }
 
     /// The page of metrics as it is now, if it is served.
@@ -410,14 +428,16 @@ impl RunningBroker {
     }
 }
 
-async fn bind_metrics(address: Option<MetricsAddress>) -> Result<Option<BoundMetrics>, StartError> {
+async fn bind_metrics(
+    address: Option<MetricsAddress>,
+) -> Result<Option<MetricsServer>, StartError> {
     let Some(address) = address else {
         return Ok(None);
     };
     let bound = async {
         let bound = BoundMetrics::bind(&address).await?;
         tracing::info!("metrics are at http://{}/metrics", bound.local_address()?);
-        Ok(bound)
+        Ok(bound.serve())
     };
     let bound = bound.await;
     bound
