@@ -120,6 +120,8 @@ impl Zookeeper {
         anyhow::ensure!(server.process.is_none(), "the ZooKeeper server is running");
         let mut java = Command::new("java");
         java.args(["-Xmx256M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])
+            // Only processes end here, never the machine; a busy disk would stop the ensemble for seconds.
+            .arg("-Dzookeeper.forceSync=no")
             .arg(format!(
                 "-Dlog4j.configuration=file:{}",
                 tools::root()
