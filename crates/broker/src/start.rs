@@ -35,7 +35,7 @@ use crate::fetcher::{ClusterBlocks, Fetchers, ToController, alter_partition, isr
 use crate::finalized_features::{FinalizedFeatures, Incompatible};
 use crate::group_coordinator::GroupCoordinator;
 use crate::group_coordinator::settings::Settings;
-use crate::listeners;
+use crate::listeners::{self, dynamic::DynamicListeners};
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::listener::{BoundMetrics, MetricsServer};
 use crate::metrics::{BrokerState, MetricsAddress, RequestMetrics, Sources, page_of_loading};
@@ -121,7 +121,7 @@ impl From<ottla_coordination::Error> for StartError {
 #[derive(Debug)]
 pub struct RunningBroker {
     broker: Arc<Broker>,
-    server: Server,
+    server: Arc<Server>,
     addresses: Vec<(ListenerName, SocketAddr)>,
     log_manager: Arc<LogManager>,
     background: Background,
@@ -177,11 +177,11 @@ impl RunningBroker {
         let server_config =
             listeners::server_config(&config, Arc::clone(&apis), Arc::clone(&connection_rates));
         let bound = listeners::bind(&config, &server_config)?;
-        let addresses = bound
+        let addresses: Vec<_> = bound
             .iter()
             .map(|b| (b.config().name.clone(), b.local_address()))
             .collect();
-        let endpoints = listeners::advertised(&config, &bound);
+        let endpoints = listeners::advertised(&config, &addresses);
 
         let metadata_cache = Arc::new(MetadataCache::default());
         let replica_manager = ReplicaManager::new(
@@ -229,6 +229,7 @@ impl RunningBroker {
             .check_endpoints_are_free(id, &endpoints)
             .await?;
         let session_timeout = u64::try_from(config.zookeeper_session_timeout_ms).unwrap_or(0);
+        let advertised = endpoints.clone();
         let mut own = LiveBroker {
             id,
             epoch: BrokerEpoch::NONE,
@@ -266,7 +267,7 @@ impl RunningBroker {
             Arc::clone(&controller),
             Arc::clone(&metadata_cache),
         );
-        let followers = vec![
+        let mut followers = vec![
             if config.inter_broker_protocol_version() >= MetadataVersion::IBP_2_7_IV2 {
                 tokio::spawn(alter_partition::run(
                     Arc::clone(&replica_manager),
@@ -340,8 +341,21 @@ impl RunningBroker {
             tracing::warn!("the controller has not described the cluster yet");
         }
         let service = Arc::new(BrokerService(Arc::clone(&broker)));
-        let server = Server::start(bound, server_config, service);
-        let metrics = metrics.map(|mut server| {
+        let server = Arc::new(Server::start(bound, server_config.clone(), service));
+        let dynamic_listeners = DynamicListeners {
+            id,
+            clock,
+            configs: Arc::clone(&broker.configs),
+            server: Arc::clone(&server),
+            server_config,
+            controller: Arc::clone(&broker.controller),
+            coordination: Arc::clone(&broker.coordination),
+            open: addresses.clone(),
+            advertised,
+        };
+        let changes = broker.dynamic_config.subscribe();
+        followers.push(tokio::spawn(dynamic_listeners.follow(changes)));
+        let metrics = metrics.map(|mut pages| {
             let sources = Arc::new(Sources {
                 broker: Arc::clone(&broker),
                 log_manager: Arc::clone(&log_manager),
@@ -353,9 +367,9 @@ impl RunningBroker {
                 state: AtomicU8::new(BrokerState::Running as u8),
             });
             let (page, forgetting) = (Arc::clone(&sources), Arc::clone(&sources));
-            server.show(move || page.page());
-            server.run_besides(forgetting.forget());
-            (sources, server)
+            pages.show(move || page.page());
+            pages.run_besides(forgetting.forget());
+            (sources, pages)
         });
         Ok(Self {
             broker,
@@ -498,7 +512,11 @@ async fn load_logs(
     Ok(Arc::new(tokio::task::spawn_blocking(load).await??))
 }
 
-fn registration(own: &LiveBroker, config: &BrokerConfig, clock: Clock) -> BrokerRegistration {
+pub(crate) fn registration(
+    own: &LiveBroker,
+    config: &BrokerConfig,
+    clock: Clock,
+) -> BrokerRegistration {
     BrokerRegistration {
         version: registration_version(config.inter_broker_protocol_version()),
         endpoints: own.endpoints.clone(),

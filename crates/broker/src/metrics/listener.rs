@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 /// The longest head of a request.
@@ -72,13 +72,41 @@ impl fmt::Display for MetricsAddress {
 #[derive(Debug)]
 pub(crate) struct BoundMetrics(TcpListener);
 
+/// Makes a page.
+type Make = Arc<dyn Fn() -> String + Send + Sync>;
+
 /// The page is served while this lives.
-#[derive(Debug)]
-pub(crate) struct MetricsServer(Vec<JoinHandle<()>>);
+pub(crate) struct MetricsServer {
+    make: watch::Sender<Option<Make>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl fmt::Debug for MetricsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsServer").finish_non_exhaustive()
+    }
+}
 
 impl Drop for MetricsServer {
     fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl MetricsServer {
+    /// Serves pages that `page` makes from now on, on threads that may block, one at a time.
+    pub(crate) fn show(&self, page: impl Fn() -> String + Send + Sync + 'static) {
+        self.make.send_replace(Some(Arc::new(page)));
+    }
+
+    /// Lets whoever asks wait for the next page.
+    pub(crate) fn hold(&self) {
+        self.make.send_replace(None);
+    }
+
+    /// Runs this as long as pages are served.
+    pub(crate) fn run_besides(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push(tokio::spawn(task));
     }
 }
 
@@ -94,26 +122,20 @@ impl BoundMetrics {
         self.0.local_addr()
     }
 
-    /// Answers with pages that `page` makes, on threads that may block, one at a time; `besides`
-    /// runs as long.
-    pub(crate) fn serve(
-        self,
-        page: impl Fn() -> String + Send + Sync + 'static,
-        besides: impl Future<Output = ()> + Send + 'static,
-    ) -> MetricsServer {
-        let page = Arc::new(Pages {
-            make: Box::new(page),
+    /// Answers, as soon as there is a page to show.
+    pub(crate) fn serve(self) -> MetricsServer {
+        let (make, made) = watch::channel(None);
+        let pages = Arc::new(Pages {
+            made,
             turn: tokio::sync::Mutex::new(()),
         });
-        MetricsServer(vec![
-            tokio::spawn(accept(self.0, page)),
-            tokio::spawn(besides),
-        ])
+        let tasks = vec![tokio::spawn(accept(self.0, pages))];
+        MetricsServer { make, tasks }
     }
 }
 
 struct Pages {
-    make: Box<dyn Fn() -> String + Send + Sync>,
+    made: watch::Receiver<Option<Make>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -157,9 +179,14 @@ async fn answer(mut stream: TcpStream, pages: &Arc<Pages>) -> io::Result<()> {
     }
     match route(&head) {
         Route::Page { with_body } => {
+            let mut made = pages.made.clone();
+            let Ok(Some(make)) = made.wait_for(Option::is_some).await.map(|make| make.clone())
+            else {
+                // The broker ends.
+                return Ok(());
+            };
             let turn = pages.turn.lock().await;
-            let shared = Arc::clone(pages);
-            let page = tokio::task::spawn_blocking(move || (shared.make)()).await;
+            let page = tokio::task::spawn_blocking(move || make()).await;
             drop(turn);
             match page {
                 Ok(page) => respond(&mut stream, "200 OK", &page, with_body).await,
@@ -267,7 +294,9 @@ mod tests {
         let address = "127.0.0.1:0".parse().unwrap();
         let bound = BoundMetrics::bind(&address).await.unwrap();
         let address = bound.local_address().unwrap();
-        let _server = bound.serve(|| "a 1\n".to_owned(), std::future::pending());
+        let server = bound.serve();
+        server.hold();
+        server.show(|| "a 1\n".to_owned());
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(request).await.unwrap();
         let mut answer = String::new();

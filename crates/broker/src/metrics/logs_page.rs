@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use ottla_model::Timestamp;
+use ottla_storage::log_manager::RemainingRecovery;
 use ottla_storage::{LogManager, LogReader};
 
 use super::logs::LogMetrics;
@@ -82,6 +83,29 @@ pub(super) fn write(page: &mut Page, logs: &LogManager, metrics: &LogMetrics, no
     for (path, _) in &directories {
         let bytes = bytes.get(path).copied().unwrap_or(0);
         family.sample(&[("logDirectory", &quoted(path))], bytes);
+    }
+}
+
+/// How far the loading of logs is. Kafka too shows these numbers only meanwhile.
+pub(super) fn loading(page: &mut Page, remaining: &[RemainingRecovery]) {
+    let mut family = page.gauge(
+        "kafka_log_logmanager_remaininglogstorecover",
+        "Logs of a directory that are not loaded yet.",
+    );
+    for dir in remaining {
+        family.sample(&[("dir", &quoted(&dir.path))], dir.logs);
+    }
+    let mut family = page.gauge(
+        "kafka_log_logmanager_remainingsegmentstorecover",
+        "Segments of the log that a thread is recovering.",
+    );
+    for dir in remaining {
+        for (thread, segments) in dir.segments.iter().enumerate() {
+            let thread = thread.to_string();
+            let labels = [("dir", quoted(&dir.path)), ("threadNum", thread)];
+            let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
+            family.sample(&labels, segments);
+        }
     }
 }
 

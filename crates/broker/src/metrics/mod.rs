@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 use ottla_model::Timestamp;
 use ottla_network::OpenConnections;
 use ottla_storage::LogManager;
+use ottla_storage::log_manager::LoadProgress;
 
 use crate::broker::Broker;
 use crate::fetcher::Fetchers;
@@ -52,6 +53,8 @@ const SPAN: Duration = Duration::from_secs(100);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum BrokerState {
+    /// Loading its logs.
+    Recovery = 2,
     /// Serving.
     Running = 3,
     /// Handing its leaderships over.
@@ -83,6 +86,22 @@ impl fmt::Debug for Sources {
     }
 }
 
+/// The page of a broker that is loading its logs.
+pub(crate) fn page_of_loading(progress: &LoadProgress) -> String {
+    let mut page = Page::default();
+    broker_state(&mut page, BrokerState::Recovery as u8);
+    logs_page::loading(&mut page, &progress.remaining());
+    page.into_text()
+}
+
+fn broker_state(page: &mut Page, state: u8) {
+    page.gauge(
+        "kafka_server_kafkaserver_brokerstate",
+        "What the broker does: 3 is running.",
+    )
+    .value(state);
+}
+
 impl Sources {
     /// Shows this state from now on.
     pub(crate) fn set_state(&self, state: BrokerState) {
@@ -93,11 +112,7 @@ impl Sources {
     pub(crate) fn page(&self) -> String {
         let mut page = Page::default();
         let broker = &self.broker;
-        page.gauge(
-            "kafka_server_kafkaserver_brokerstate",
-            "What the broker does: 3 is running.",
-        )
-        .value(self.state.load(Ordering::Relaxed));
+        broker_state(&mut page, self.state.load(Ordering::Relaxed));
         replicas_page::write(&mut page, &broker.replica_manager, &self.fetchers);
         let controller = &broker.controller;
         cluster_page::controller(&mut page, &controller.view(), controller.times());

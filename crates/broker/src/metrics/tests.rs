@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ottla_config::{BrokerConfig, profile};
+use ottla_storage::log_manager::RemainingRecovery;
 
 use crate::dynamic_config::Loggers;
 use crate::{RunningBroker, StartOptions};
@@ -193,6 +194,29 @@ async fn the_page_can_be_read_and_keeps_to_the_exporters_names() {
     assert_eq!((labels["error"].as_str(), *count), ("NONE", 1.0));
     drop(connection);
     broker.shut_down().await;
+}
+
+#[test]
+fn a_broker_that_loads_its_logs_shows_what_is_left() {
+    let mut page = super::Page::default();
+    let left = RemainingRecovery {
+        path: "/a".into(),
+        logs: 3,
+        segments: vec![2, 0],
+    };
+    super::logs_page::loading(&mut page, &[left]);
+    let metrics = read(&page.into_text()).unwrap();
+    let labels = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        let pairs = pairs.iter();
+        pairs
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    };
+    let logs = &metrics["kafka_log_logmanager_remaininglogstorecover"].series;
+    assert_eq!(logs[&labels(&[("dir", "\"/a\"")])], 3.0);
+    let segments = &metrics["kafka_log_logmanager_remainingsegmentstorecover"].series;
+    let first = labels(&[("dir", "\"/a\""), ("threadNum", "0")]);
+    assert_eq!((segments.len(), segments[&first]), (2, 2.0));
 }
 
 #[test]
