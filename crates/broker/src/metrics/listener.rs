@@ -180,7 +180,10 @@ async fn answer(mut stream: TcpStream, pages: &Arc<Pages>) -> io::Result<()> {
     match route(&head) {
         Route::Page { with_body } => {
             let mut made = pages.made.clone();
-            let Ok(Some(make)) = made.wait_for(Option::is_some).await.map(|make| make.clone())
+            let Ok(Some(make)) = made
+                .wait_for(Option::is_some)
+                .await
+                .map(|make| make.clone())
             else {
                 // The broker ends.
                 return Ok(());

@@ -103,7 +103,9 @@ pub(super) fn loading(page: &mut Page, remaining: &[RemainingRecovery]) {
         for (thread, segments) in dir.segments.iter().enumerate() {
             let thread = thread.to_string();
             let labels = [("dir", quoted(&dir.path)), ("threadNum", thread)];
-            let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
+            let labels = labels
+                .each_ref()
+                .map(|(name, value)| (*name, value.as_str()));
             family.sample(&labels, segments);
         }
     }
