@@ -90,12 +90,15 @@ pub fn validate_dynamic(
         proposed,
         is_not_dynamic,
         "Cannot update these configs dynamically",
+        immutable_set,
     )?;
     refuse(
         proposed,
         needs_listener_prefix,
         "These security configs can be dynamically updated only per-listener using the listener \
          prefix",
+        // Kafka filters a set of Java's here, which makes a mutable one.
+        |_| "HashSet",
     )?;
     for (name, value) in proposed {
         check_value(name, value)?;
@@ -105,6 +108,7 @@ pub fn validate_dynamic(
             proposed,
             is_per_broker,
             "Cannot update these configs at default cluster level, broker id must be specified",
+            immutable_set,
         )?;
     }
     let mut dynamic = dynamic.clone();
@@ -156,6 +160,7 @@ fn refuse(
     proposed: &Properties,
     is_wrong: impl Fn(&str) -> bool,
     reason: &str,
+    class: impl Fn(usize) -> &'static str,
 ) -> Result<(), ConfigError> {
     let names: BTreeSet<&str> = proposed
         .keys()
@@ -165,10 +170,14 @@ fn refuse(
     if names.is_empty() {
         return Ok(());
     }
-    // Scala's name for a set of more than four elements.
-    let set = if names.len() > 4 { "HashSet" } else { "Set" };
+    let set = class(names.len());
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
     Err(ConfigError::conflict(format!("{reason}: {set}({names})")))
+}
+
+/// What Scala calls an immutable set of so many elements when it prints one.
+fn immutable_set(elements: usize) -> &'static str {
+    if elements > 4 { "HashSet" } else { "Set" }
 }
 
 fn is_not_dynamic(name: &str) -> bool {

@@ -252,6 +252,14 @@ fn dynamic_changes_are_refused_in_kafkas_words() {
     );
     check(
         broker,
+        &[("ssl.keystore.password", "secret")],
+        Some(
+            "These security configs can be dynamically updated only per-listener using the \
+             listener prefix: HashSet(ssl.keystore.password)",
+        ),
+    );
+    check(
+        broker,
         &[("log.cleaner.threads", "x")],
         Some("Invalid value x for configuration log.cleaner.threads: Not a number of type INT"),
     );
