@@ -400,7 +400,7 @@ fn errors(directory: &Path) -> String {
     for file in files {
         let text = std::fs::read_to_string(file.path()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
-        let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+        let tail = lines[lines.len().saturating_sub(60)..].join("\n");
         all += &format!("== {}\n{tail}\n", file.file_name().display());
     }
     all

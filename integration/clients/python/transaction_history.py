@@ -9,6 +9,7 @@ usage: transaction_history.py write BOOTSTRAP TOPIC PRODUCERS OUT
            waits until no transaction is open and prints the same
 """
 
+import faulthandler
 import random
 import signal
 import sys
@@ -222,5 +223,11 @@ def read(bootstrap, topic):
     consumer.close()
 
 
-signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+def stop(*_):
+    stopping.set()
+    # Who waits longer than that is shown where.
+    faulthandler.dump_traceback_later(DEADLINE / 2)
+
+
+signal.signal(signal.SIGTERM, stop)
 {"write": write, "follow": follow, "read": read}[sys.argv[1]](*sys.argv[2:])
