@@ -1,14 +1,17 @@
 //! From the broker's keys to sockets, and from bound sockets to what is advertised.
 
+pub(crate) mod dynamic;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ottla_config::BrokerConfig;
 use ottla_model::Endpoint;
 use ottla_network::{
-    BindError, BoundListener, ConnectionRates, ListenerConfig, ListenerName, ServerConfig,
+    BindError, BoundListener, ConnectionLimits, ConnectionRates, ListenerConfig, ListenerName,
+    ServerConfig,
 };
 use ottla_protocol::ApiTable;
 
@@ -79,6 +82,27 @@ fn overrides(config: &BrokerConfig) -> BTreeMap<IpAddr, usize> {
     limits
 }
 
+/// The limits of connections, which may change while the broker runs
+/// (`SocketServer.ReconfigurableConfigs`).
+pub(crate) fn connection_limits(config: &BrokerConfig) -> ConnectionLimits {
+    let by_listener = config.listeners().iter().map(|endpoint| {
+        (
+            ListenerName::new(&endpoint.listener),
+            listener_limit(config, endpoint),
+        )
+    });
+    ConnectionLimits {
+        max_connections: limit(config.max_connections),
+        max_connections_per_ip: limit(config.max_connections_per_ip),
+        max_connections_per_ip_overrides: overrides(config),
+        by_listener: by_listener.collect(),
+    }
+}
+
+fn listener_limit(config: &BrokerConfig, endpoint: &Endpoint) -> usize {
+    limit(own_limit(config, endpoint, "max.connections").unwrap_or(config.max_connections))
+}
+
 /// Binds every listener, without accepting yet.
 pub(crate) fn bind(
     config: &BrokerConfig,
@@ -91,30 +115,31 @@ pub(crate) fn bind(
         .collect()
 }
 
-fn listener_config(config: &BrokerConfig, endpoint: &Endpoint) -> ListenerConfig {
+pub(crate) fn listener_config(config: &BrokerConfig, endpoint: &Endpoint) -> ListenerConfig {
     ListenerConfig {
         name: ListenerName::new(&endpoint.listener),
         security_protocol: endpoint.protocol,
         host: endpoint.host.clone(),
         port: endpoint.port.try_into().unwrap_or(0),
         is_inter_broker: endpoint.listener == config.inter_broker_listener_name(),
-        max_connections: limit(
-            own_limit(config, endpoint, "max.connections").unwrap_or(config.max_connections),
-        ),
+        max_connections: listener_limit(config, endpoint),
     }
 }
 
 /// What to register: the advertised listeners, with the ports that the system chose where none
 /// was configured, and this machine's name where no host was.
-pub(crate) fn advertised(config: &BrokerConfig, bound: &[BoundListener]) -> Vec<Endpoint> {
+pub(crate) fn advertised(
+    config: &BrokerConfig,
+    bound: &[(ListenerName, SocketAddr)],
+) -> Vec<Endpoint> {
     let advertised = config.advertised_listeners().iter().cloned();
     advertised
         .map(|mut endpoint| {
             let listener = bound
                 .iter()
-                .find(|b| b.config().name.as_str() == endpoint.listener);
-            if let Some(listener) = listener.filter(|_| endpoint.port == 0) {
-                endpoint.port = i32::from(listener.local_address().port());
+                .find(|(name, _)| name.as_str() == endpoint.listener);
+            if let Some((_, address)) = listener.filter(|_| endpoint.port == 0) {
+                endpoint.port = i32::from(address.port());
             }
             if endpoint.host.is_empty() {
                 endpoint.host = host_name();

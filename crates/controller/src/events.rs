@@ -15,6 +15,8 @@ mod reassignment;
 mod reassignment_steps;
 mod topics;
 
+use ottla_model::LiveBroker;
+
 use crate::core::Core;
 use crate::event::ApiRequest;
 use crate::failure::Failure;
@@ -54,7 +56,9 @@ impl Core {
                 Ok(())
             }
             Work::BrokerInfoChanged(broker) => {
-                self.config.broker = broker;
+                // Who sends it may not know yet of a session that has begun since.
+                let epoch = self.config.broker.epoch;
+                self.config.broker = LiveBroker { epoch, ..broker };
                 Ok(())
             }
             Work::UncleanLeaderElectionDefault(enabled) => {

@@ -29,7 +29,7 @@ mod tests;
 pub use config::{ListenerConfig, ServerConfig};
 pub use connection_rates::ConnectionRates;
 pub use ottla_protocol::Part;
-pub use quotas::OpenConnections;
+pub use quotas::{ConnectionLimits, OpenConnections};
 pub use server::{BindError, BoundListener, Server};
 pub use service::{
     AfterSending, Completed, ConnectionInfo, ListenerName, Outcome, Principal, RequestContext,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -65,18 +65,31 @@ impl ConnectionHandle {
 /// The connections of all listeners, and their limits.
 #[derive(Debug)]
 pub(crate) struct ConnectionQuotas {
-    max_connections: usize,
-    max_per_ip: usize,
-    max_per_ip_overrides: BTreeMap<IpAddr, usize>,
-    protected: Option<ListenerName>,
+    /// How many listeners there are: only beside others that of the brokers is protected.
+    listeners: AtomicUsize,
     rates: Arc<ConnectionRates>,
     state: Mutex<State>,
     released: Notify,
     emptied: Notify,
 }
 
+/// How many connections there may be; may change while the server runs.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// `max.connections`: over all listeners.
+    pub max_connections: usize,
+    /// `max.connections.per.ip`.
+    pub max_connections_per_ip: usize,
+    /// `max.connections.per.ip.overrides`; 0 denies.
+    pub max_connections_per_ip_overrides: BTreeMap<IpAddr, usize>,
+    /// `listener.name.X.max.connections`, for those listeners whose limit is not that of their
+    /// start.
+    pub by_listener: BTreeMap<ListenerName, usize>,
+}
+
 #[derive(Debug)]
 struct State {
+    limits: ConnectionLimits,
     total: usize,
     by_listener: BTreeMap<ListenerName, usize>,
     by_address: BTreeMap<IpAddr, usize>,
@@ -96,16 +109,18 @@ pub(crate) struct Slot {
 
 impl ConnectionQuotas {
     pub(crate) fn new(config: &ServerConfig, listeners: &[ListenerConfig]) -> Self {
-        let inter_broker = listeners.iter().find(|listener| listener.is_inter_broker);
         Self {
-            max_connections: config.max_connections,
-            max_per_ip: config.max_connections_per_ip,
-            max_per_ip_overrides: config.max_connections_per_ip_overrides.clone(),
-            protected: inter_broker
-                .filter(|_| listeners.len() > 1)
-                .map(|listener| listener.name.clone()),
+            listeners: AtomicUsize::new(listeners.len()),
             rates: Arc::clone(&config.connection_rates),
             state: Mutex::new(State {
+                limits: ConnectionLimits {
+                    max_connections: config.max_connections,
+                    max_connections_per_ip: config.max_connections_per_ip,
+                    max_connections_per_ip_overrides: config
+                        .max_connections_per_ip_overrides
+                        .clone(),
+                    by_listener: BTreeMap::new(),
+                },
                 total: 0,
                 by_listener: BTreeMap::new(),
                 by_address: BTreeMap::new(),
@@ -145,20 +160,42 @@ impl ConnectionQuotas {
     }
 
     fn is_protected(&self, listener: &ListenerConfig) -> bool {
-        self.protected.as_ref() == Some(&listener.name)
+        listener.is_inter_broker && self.listeners.load(Ordering::Relaxed) > 1
+    }
+
+    /// Another listener has begun, or one has ended.
+    pub(crate) fn set_listeners(&self, count: usize) {
+        self.listeners.store(count, Ordering::Relaxed);
+    }
+
+    /// Takes over other limits. Connections that are too many by them stay.
+    pub(crate) fn set_limits(&self, limits: ConnectionLimits) {
+        self.state.lock().limits = limits;
+        self.released.notify_waiters();
+    }
+
+    /// Asks a listener's connections to end.
+    pub(crate) fn close_listener(&self, listener: &ListenerName) {
+        let state = self.state.lock();
+        let connections = state.connections.values();
+        for handle in connections.filter(|handle| handle.listener == *listener) {
+            handle.close();
+        }
     }
 
     fn try_slot(self: &Arc<Self>, listener: &ListenerConfig) -> Option<Slot> {
         let mut state = self.state.lock();
         let is_protected = self.is_protected(listener);
         let on_listener = state.by_listener.get(&listener.name).copied().unwrap_or(0);
-        if on_listener >= listener.max_connections {
+        let own_limit = state.limits.by_listener.get(&listener.name).copied();
+        if on_listener >= own_limit.unwrap_or(listener.max_connections) {
             return None;
         }
-        if state.total >= self.max_connections && !is_protected {
+        let is_full = state.total >= state.limits.max_connections;
+        if is_full && !is_protected {
             return None;
         }
-        if state.total >= self.max_connections {
+        if is_full {
             state.close_quietest(&listener.name);
         }
         state.total += 1;
@@ -232,13 +269,13 @@ impl Slot {
 
     /// Counts the connection to its client's address, if that may have one more.
     pub(crate) fn count_address(&mut self, address: IpAddr) -> Result<(), TooManyConnections> {
-        let max = self
-            .quotas
-            .max_per_ip_overrides
-            .get(&address)
-            .copied()
-            .unwrap_or(self.quotas.max_per_ip);
         let mut state = self.quotas.state.lock();
+        let limits = &state.limits;
+        let own_limit = limits
+            .max_connections_per_ip_overrides
+            .get(&address)
+            .copied();
+        let max = own_limit.unwrap_or(limits.max_connections_per_ip);
         let count = state.by_address.entry(address).or_default();
         *count += 1;
         let too_many = *count > max;

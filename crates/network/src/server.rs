@@ -1,5 +1,7 @@
 //! Listeners: sockets bound, connections accepted, and all of them ended in good order.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
@@ -15,8 +17,8 @@ use tokio::time::Instant;
 use crate::address::{canonical, connection_id};
 use crate::config::{ListenerConfig, ServerConfig};
 use crate::connection::Connection;
-use crate::quotas::{ConnectionQuotas, OpenConnections, Slot};
-use crate::service::{ConnectionInfo, Principal, Service};
+use crate::quotas::{ConnectionLimits, ConnectionQuotas, OpenConnections, Slot};
+use crate::service::{ConnectionInfo, ListenerName, Principal, Service};
 
 /// How long an acceptor rests when the system has no more sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -89,11 +91,19 @@ impl BoundListener {
 }
 
 /// Running listeners and their connections.
-#[derive(Debug)]
 pub struct Server {
     quotas: Arc<ConnectionQuotas>,
-    acceptors: Vec<JoinHandle<()>>,
+    accept: Box<dyn Fn(BoundListener) -> JoinHandle<()> + Send + Sync>,
+    acceptors: parking_lot::Mutex<BTreeMap<ListenerName, JoinHandle<()>>>,
     connections: Arc<parking_lot::Mutex<tokio::task::JoinSet<()>>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("acceptors", &self.acceptors)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Server {
@@ -111,26 +121,58 @@ impl Server {
         let connections = Arc::new(parking_lot::Mutex::new(tokio::task::JoinSet::new()));
         let config = Arc::new(config);
         let epoch = Instant::now();
-        let acceptors = listeners
-            .into_iter()
-            .map(|listener| {
-                let acceptor = Acceptor {
-                    listener,
-                    config: Arc::clone(&config),
-                    service: Arc::clone(&service),
-                    quotas: Arc::clone(&quotas),
-                    connections: Arc::clone(&connections),
-                    held: Arc::new(Semaphore::new(HELD_MAX)),
-                    epoch,
-                };
-                tokio::spawn(acceptor.run())
-            })
-            .collect();
-        Self {
+        let (its_quotas, its_connections) = (Arc::clone(&quotas), Arc::clone(&connections));
+        let accept = move |listener| {
+            let acceptor = Acceptor {
+                listener,
+                config: Arc::clone(&config),
+                service: Arc::clone(&service),
+                quotas: Arc::clone(&its_quotas),
+                connections: Arc::clone(&its_connections),
+                held: Arc::new(Semaphore::new(HELD_MAX)),
+                epoch,
+            };
+            tokio::spawn(acceptor.run())
+        };
+        let server = Self {
             quotas,
-            acceptors,
+            accept: Box::new(accept),
+            acceptors: parking_lot::Mutex::default(),
             connections,
+        };
+        for listener in listeners {
+            server.add_listener(listener);
         }
+        server
+    }
+
+    /// Begins to accept on one more listener, which is bound. Must be called within a tokio
+    /// runtime.
+    pub fn add_listener(&self, listener: BoundListener) {
+        let mut acceptors = self.acceptors.lock();
+        acceptors.insert(listener.config.name.clone(), (self.accept)(listener));
+        self.quotas.set_listeners(acceptors.len());
+    }
+
+    /// Closes a listener; its connections end once the requests in work are answered.
+    pub async fn remove_listener(&self, name: &ListenerName) {
+        let removed = {
+            let mut acceptors = self.acceptors.lock();
+            let removed = acceptors.remove(name);
+            self.quotas.set_listeners(acceptors.len());
+            removed
+        };
+        if let Some(acceptor) = removed {
+            acceptor.abort();
+            // Cancelled, as was asked for; a panic has been printed already.
+            let _ = acceptor.await;
+        }
+        self.quotas.close_listener(name);
+    }
+
+    /// Takes over other limits of connections.
+    pub fn set_connection_limits(&self, limits: ConnectionLimits) {
+        self.quotas.set_limits(limits);
     }
 
     /// What counts the open connections.
@@ -140,11 +182,12 @@ impl Server {
 
     /// Stops accepting, lets requests in work be answered for at most `grace`, then closes what is
     /// left. Requests that only wait (Fetch, JoinGroup, SyncGroup) are given up at once.
-    pub async fn shutdown(self, grace: Duration) {
-        for acceptor in &self.acceptors {
+    pub async fn shutdown(&self, grace: Duration) {
+        let acceptors = std::mem::take(&mut *self.acceptors.lock());
+        for acceptor in acceptors.values() {
             acceptor.abort();
         }
-        for acceptor in self.acceptors {
+        for acceptor in acceptors.into_values() {
             // Cancelled, as was asked for; a panic has been printed already.
             let _ = acceptor.await;
         }

@@ -404,7 +404,7 @@ async fn shutdown_answers_requests_in_work_and_gives_up_those_that_wait() {
     while service.in_work.load(Ordering::SeqCst) < 2 {
         tokio::task::yield_now().await;
     }
-    let shutdown = tokio::spawn(server.shutdown(PATIENCE));
+    let shutdown = tokio::spawn(async move { server.shutdown(PATIENCE).await });
     assert!(is_closed(&mut waiting).await);
     assert!(is_closed(&mut quiet).await);
     assert!(!shutdown.is_finished());
@@ -451,6 +451,43 @@ async fn connections_beyond_the_limit_wait_and_those_beyond_their_address_are_cl
     let mut second = TcpStream::connect(address).await.unwrap();
     assert!(is_closed(&mut second).await);
     assert!(exchange(&mut first, METADATA, b"x").await.is_some());
+}
+
+#[tokio::test]
+async fn listeners_come_and_go_while_others_serve() {
+    let (server, address, _) = serve(config(), TestService::default());
+    let mut stays = TcpStream::connect(address).await.unwrap();
+    assert!(exchange(&mut stays, METADATA, b"x").await.is_some());
+    let added = ListenerConfig::plaintext("ADDED", "127.0.0.1", 0);
+    let added = BoundListener::bind(added, &config()).unwrap();
+    let second = added.local_address();
+    server.add_listener(added);
+    let mut goes = TcpStream::connect(second).await.unwrap();
+    assert!(exchange(&mut goes, METADATA, b"x").await.is_some());
+    server.remove_listener(&ListenerName::new("ADDED")).await;
+    assert!(is_closed(&mut goes).await);
+    assert!(TcpStream::connect(second).await.is_err());
+    assert!(exchange(&mut stays, METADATA, b"x").await.is_some());
+}
+
+#[tokio::test]
+async fn limits_of_connections_change_while_the_server_runs() {
+    let (server, address, _) = serve(config(), TestService::default());
+    let limits = |per_ip| crate::ConnectionLimits {
+        max_connections: 10,
+        max_connections_per_ip: per_ip,
+        max_connections_per_ip_overrides: std::collections::BTreeMap::new(),
+        by_listener: std::collections::BTreeMap::new(),
+    };
+    let mut first = TcpStream::connect(address).await.unwrap();
+    assert!(exchange(&mut first, METADATA, b"x").await.is_some());
+    server.set_connection_limits(limits(1));
+    let mut second = TcpStream::connect(address).await.unwrap();
+    assert!(is_closed(&mut second).await);
+    assert!(exchange(&mut first, METADATA, b"x").await.is_some());
+    server.set_connection_limits(limits(2));
+    let mut third = TcpStream::connect(address).await.unwrap();
+    assert!(exchange(&mut third, METADATA, b"x").await.is_some());
 }
 
 #[tokio::test]

@@ -130,6 +130,11 @@ impl ControllerHandle {
         self.send(Event::TopicUncleanLeaderElectionEnabled(topic));
     }
 
+    /// This broker is advertised with other endpoints from now on.
+    pub fn set_broker_info(&self, broker: LiveBroker) {
+        self.send(Event::BrokerInfoChanged(broker));
+    }
+
     /// Stops the controller: it forgets what only a controller knows and closes its channels.
     /// `/controller` goes with the session.
     pub async fn shut_down(&self) {
