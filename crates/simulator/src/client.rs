@@ -1,4 +1,4 @@
-//! Producers and consumers: one partition and one request in flight each.
+//! Producers and consumers: one partition and one request in flight each. See also `pipelined`.
 
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use ottla_replication::partition::Required;
 use ottla_storage::FetchIsolation;
 
 use crate::checker::{Checker, Violation};
-use crate::message::{Request, Response};
+use crate::message::{CallId, Request, Response};
+use crate::pipelined::PipelinedProducer;
 use crate::transactional::TransactionalProducer;
 use crate::world::World;
 
@@ -72,6 +73,8 @@ impl RecordId {
 /// What a client does next.
 pub(crate) enum Next {
     Call(BrokerId, Request),
+    /// Several over one connection; only a pipelined producer's.
+    Calls(BrokerId, Vec<Request>),
     Wait(Duration),
     /// Nothing, ever.
     Done,
@@ -79,6 +82,7 @@ pub(crate) enum Next {
 
 pub(crate) enum Client {
     Producer(Producer),
+    Pipelined(PipelinedProducer),
     Consumer(Consumer),
     Transactional(TransactionalProducer),
     /// Sends orders of administrators and does not look at the answers.
@@ -98,9 +102,9 @@ pub(crate) struct Producer {
 }
 
 #[derive(Clone)]
-struct Batch {
-    records: Bytes,
-    ids: Vec<RecordId>,
+pub(crate) struct Batch {
+    pub(crate) records: Bytes,
+    pub(crate) ids: Vec<RecordId>,
 }
 
 pub(crate) struct Consumer {
@@ -114,6 +118,7 @@ impl Client {
     pub(crate) fn partition(&self) -> Option<&TopicPartition> {
         match self {
             Self::Producer(producer) => Some(&producer.partition),
+            Self::Pipelined(producer) => Some(producer.partition()),
             Self::Consumer(consumer) => Some(&consumer.partition),
             Self::Administrator | Self::Transactional(_) => None,
         }
@@ -123,6 +128,7 @@ impl Client {
     pub(crate) fn act(&mut self, world: &mut World, checker: &mut Checker) -> Next {
         match self {
             Self::Producer(producer) => producer.act(world),
+            Self::Pipelined(producer) => producer.act(world),
             Self::Consumer(consumer) => consumer.act(world),
             Self::Transactional(producer) => producer.act(world, checker),
             Self::Administrator => Next::Done,
@@ -134,10 +140,12 @@ impl Client {
         &mut self,
         world: &mut World,
         checker: &mut Checker,
+        call: CallId,
         response: Option<Response>,
     ) -> Result<Duration, Violation> {
         match self {
             Self::Producer(producer) => producer.on_response(world, checker, response),
+            Self::Pipelined(producer) => producer.on_response(world, checker, call, response),
             Self::Consumer(consumer) => consumer.on_response(world, checker, response),
             Self::Transactional(producer) => producer.on_response(world, checker, response),
             Self::Administrator => Ok(Duration::ZERO),
@@ -148,6 +156,7 @@ impl Client {
     pub(crate) fn is_idle(&self) -> bool {
         match self {
             Self::Producer(producer) => producer.batch.is_none(),
+            Self::Pipelined(producer) => producer.is_idle(),
             Self::Transactional(producer) => producer.is_idle(),
             Self::Consumer(_) | Self::Administrator => true,
         }
@@ -157,7 +166,10 @@ impl Client {
     pub(crate) fn consumed_to(&self) -> Option<Offset> {
         match self {
             Self::Consumer(consumer) => Some(consumer.offset),
-            Self::Producer(_) | Self::Transactional(_) | Self::Administrator => None,
+            Self::Producer(_)
+            | Self::Pipelined(_)
+            | Self::Transactional(_)
+            | Self::Administrator => None,
         }
     }
 }
@@ -198,7 +210,13 @@ impl Producer {
             if self.is_stopping {
                 return Next::Done;
             }
-            self.batch = Some(self.fill(world));
+            let is_idempotent = self.is_idempotent();
+            self.batch = Some(Batch::fill(
+                world,
+                self.number,
+                &mut self.next,
+                is_idempotent,
+            ));
         }
         let (Some(leader), Some(batch)) = (self.leader, &self.batch) else {
             return find_leader(world, &self.partition);
@@ -215,29 +233,6 @@ impl Producer {
     /// Only acks=all can be idempotent.
     fn is_idempotent(&self) -> bool {
         self.required == Required::InSyncReplicas
-    }
-
-    fn fill(&mut self, world: &mut World) -> Batch {
-        let count = world.random.between(1, RECORDS_MAX);
-        let mut builder = RecordBatchBuilder::new(0);
-        if self.is_idempotent() {
-            // Above all that the cluster gives away.
-            let id = ProducerId((1 << 40) + i64::from(self.number));
-            builder = builder.producer(id, ProducerEpoch(0), self.next as i32);
-        }
-        let mut ids = Vec::new();
-        for _ in 0..count {
-            let id = RecordId::new(self.number, self.next, self.is_idempotent());
-            self.next += 1;
-            let mut value = id.0.to_be_bytes().to_vec();
-            value.resize(8 + world.random.between(0, PADDING_MAX) as usize, b'.');
-            builder
-                .append(world.wall(), None, Some(&value))
-                .expect("a few small records fit in a batch");
-            ids.push(id);
-        }
-        let records = builder.build().expect("a few small records make a batch");
-        Batch { records, ids }
     }
 
     fn on_response(
@@ -297,6 +292,37 @@ impl Producer {
             _ => self.leader = None,
         }
         Ok(retry)
+    }
+}
+
+impl Batch {
+    /// The next records of a producer, which wrote `next` before.
+    pub(crate) fn fill(
+        world: &mut World,
+        producer: u32,
+        next: &mut u64,
+        is_idempotent: bool,
+    ) -> Self {
+        let count = world.random.between(1, RECORDS_MAX);
+        let mut builder = RecordBatchBuilder::new(0);
+        if is_idempotent {
+            // Above all that the cluster gives away.
+            let id = ProducerId((1 << 40) + i64::from(producer));
+            builder = builder.producer(id, ProducerEpoch(0), *next as i32);
+        }
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            let id = RecordId::new(producer, *next, is_idempotent);
+            *next += 1;
+            let mut value = id.0.to_be_bytes().to_vec();
+            value.resize(8 + world.random.between(0, PADDING_MAX) as usize, b'.');
+            builder
+                .append(world.wall(), None, Some(&value))
+                .expect("a few small records fit in a batch");
+            ids.push(id);
+        }
+        let records = builder.build().expect("a few small records make a batch");
+        Self { records, ids }
     }
 }
 

@@ -24,6 +24,7 @@ mod ensemble;
 mod message;
 mod nemesis;
 mod network;
+mod pipelined;
 mod random;
 mod run;
 mod settings;

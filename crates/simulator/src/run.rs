@@ -121,6 +121,9 @@ fn live(simulation: &mut Simulation) -> Result<(), String> {
             let tp = TopicPartition::new(name.as_str(), partition as i32);
             simulation.add_producer(&tp, Required::InSyncReplicas, 300);
             if simulation.world.random.chance(50) {
+                simulation.add_pipelined_producer(&tp, 300);
+            }
+            if simulation.world.random.chance(50) {
                 simulation.add_producer(&tp, Required::Leader, 400);
             }
             simulation.add_consumer(&tp);

@@ -17,6 +17,7 @@ use crate::ensemble::Ensemble;
 use crate::message::{CallId, FromEnsemble, Lane, Node, Output, Request, Response};
 use crate::nemesis::{Fault, Nemesis};
 use crate::network::Network;
+use crate::pipelined::PipelinedProducer;
 use crate::random::Random;
 use crate::settings::Settings;
 use crate::trace::Trace;
@@ -253,7 +254,8 @@ impl Simulation {
                 let Some(state) = self.clients.get_mut(client as usize) else {
                     return Ok(());
                 };
-                let pause = state.on_response(&mut self.world, &mut self.checker, response)?;
+                let pause =
+                    state.on_response(&mut self.world, &mut self.checker, call, response)?;
                 self.world.after(pause, Event::Client { client });
                 Ok(())
             }
@@ -621,6 +623,13 @@ impl Simulation {
         self.add_client(Client::Producer(producer));
     }
 
+    /// Adds an idempotent producer with several requests on their way at a time.
+    pub fn add_pipelined_producer(&mut self, partition: &TopicPartition, pause_ms: u64) {
+        let client = self.clients.len() as u32;
+        let producer = PipelinedProducer::new(client, partition.clone(), pause_ms);
+        self.add_client(Client::Pipelined(producer));
+    }
+
     /// Adds a consumer that reads a partition from its beginning.
     pub fn add_consumer(&mut self, partition: &TopicPartition) {
         let isolation = FetchIsolation::HighWatermark;
@@ -671,6 +680,8 @@ impl Simulation {
         for client in &mut self.clients {
             if let Client::Producer(producer) = client {
                 producer.is_stopping = true;
+            } else if let Client::Pipelined(producer) = client {
+                producer.is_stopping = true;
             } else if let Client::Transactional(producer) = client {
                 producer.is_stopping = true;
             }
@@ -689,16 +700,26 @@ impl Simulation {
         match state.act(&mut self.world, &mut self.checker) {
             Next::Done => {}
             Next::Wait(pause) => self.world.after(pause, Event::Client { client }),
-            Next::Call(to, request) => self.client_call(client, to, request),
+            Next::Call(to, request) => _ = self.client_call(client, to, request),
+            Next::Calls(to, requests) => {
+                let calls = requests.into_iter();
+                let calls: Vec<CallId> = calls
+                    .map(|request| self.client_call(client, to, request))
+                    .collect();
+                if let Some(Client::Pipelined(producer)) = self.clients.get_mut(client as usize) {
+                    producer.sent(&calls);
+                }
+            }
         }
     }
 
-    pub(crate) fn client_call(&mut self, client: u32, to: BrokerId, request: Request) {
+    pub(crate) fn client_call(&mut self, client: u32, to: BrokerId, request: Request) -> CallId {
         let call = self.next_call;
         self.next_call += 1;
         let way = (Node::Client(client), to, Lane::Client);
         self.network.call(&mut self.world, call, way, request);
         self.world.after(CLIENT_TIMEOUT, Event::CallFailed { call });
+        call
     }
 }
 
