@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use anyhow::Context as _;
 use ottla_integration::{ToolServer, tools};
 
 const DUMP: &str = "kafka.tools.DumpLogSegments";
 /// Parts of the paths of topics that have gaps.
 const COMPACTED: &[&str] = &["/table-", "/__consumer_offsets-", "/__transaction_state-"];
+const FILES_AT_ONCE: usize = 20;
 const COMPLAINTS: &[&str] = &[
     "isvalid: false",
     "Mismatch",
@@ -17,20 +20,27 @@ const COMPLAINTS: &[&str] = &[
     "non increasing",
 ];
 
-/// A JVM for kafka-dump-log.
+/// The JVM that runs kafka-dump-log for all tests; it ends with their process.
+static TOOLS: Mutex<Option<ToolServer>> = Mutex::new(None);
+
+/// Runs kafka-dump-log and `ottla log verify`.
 #[derive(Debug)]
-pub(crate) struct Checker(ToolServer);
+pub(crate) struct Checker(());
 
 impl Checker {
-    /// Starts the JVM.
+    /// Starts the JVM if it does not run yet.
     pub(crate) fn start() -> anyhow::Result<Self> {
-        Ok(Self(ToolServer::start("kafka-3.9")?))
+        let mut tools = tools_of_all();
+        if tools.is_none() {
+            *tools = Some(ToolServer::start("kafka-3.9")?);
+        }
+        Ok(Self(()))
     }
 
     /// Checks all files of a directory that no broker uses; tells how many there were. After a kill
     /// what is half done is the next start's: files of the cleaner, and the indexes of active
     /// segments, which end in zeros.
-    pub(crate) fn check(&mut self, directory: &Path, is_clean: bool) -> anyhow::Result<usize> {
+    pub(crate) fn check(&self, directory: &Path, is_clean: bool) -> anyhow::Result<usize> {
         let segments = files(directory, ".log")?;
         let indexes = files(directory, "index")?;
         let mut indexes: Vec<PathBuf> = indexes;
@@ -68,14 +78,20 @@ impl Checker {
         Ok(count)
     }
 
-    fn dump(&mut self, files: &[PathBuf], options: &[&str]) -> anyhow::Result<()> {
-        if files.is_empty() {
-            return Ok(());
-        }
+    fn dump(&self, files: &[PathBuf], options: &[&str]) -> anyhow::Result<()> {
+        // The JVM keeps what is printed in memory.
+        files
+            .chunks(FILES_AT_ONCE)
+            .try_for_each(|files| self.dump_some(files, options))
+    }
+
+    fn dump_some(&self, files: &[PathBuf], options: &[&str]) -> anyhow::Result<()> {
         let names: Vec<String> = files.iter().map(|f| f.display().to_string()).collect();
         let names = names.join(",");
         let arguments = [&["--files", names.as_str()], options].concat();
-        let output = self.0.run(DUMP, &arguments)?;
+        let mut tools = tools_of_all();
+        let tools = tools.as_mut().context("no JVM")?;
+        let output = tools.run(DUMP, &arguments)?;
         let mut of_compacted = false;
         let mut errors: Vec<&str> = Vec::new();
         for line in output.err.lines().filter(|line| !line.contains("WARN")) {
@@ -96,6 +112,11 @@ impl Checker {
         }
         Ok(())
     }
+}
+
+fn tools_of_all() -> MutexGuard<'static, Option<ToolServer>> {
+    // A test that failed leaves it as it was.
+    TOOLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The base offsets of a partition's segments, in order.

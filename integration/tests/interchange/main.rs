@@ -390,18 +390,27 @@ fn five_swaps_under_an_idempotent_producer_lose_and_duplicate_nothing() {
     let properties = [PROPERTIES, &[("log.segment.bytes", "1000000")]].concat();
     let mut cluster =
         Cluster::start_on(zookeeper, &[Program::Java], &properties).expect("a Java broker");
-    let mut files = files::Checker::start().expect("tools");
+    let files = files::Checker::start().expect("tools");
     let broker = Direct::connect(&cluster.address(1)).expect("a connection");
     writer::create_topic(&broker, "load", &[]).expect("a topic");
     let load = Load::start(&cluster.bootstrap(), "load").expect("a load");
+    // Consumers find their coordinator when they like: they are waited for at both ends only.
+    let appended = || {
+        let before = load.progress().acknowledged;
+        wait_for("appended records", DEADLINE, || {
+            (load.progress().acknowledged > before + 100).then_some(())
+        })
+    };
+    load.wait_for_progress()
+        .expect("a producer and a consumer at work");
     let mut swap = |program| -> anyhow::Result<()> {
-        load.wait_for_progress()?;
+        appended()?;
         let broker = cluster.broker(1);
         broker.stop()?;
         let count = files.check(&broker.log_directory(), true)?;
         broker.set_program(program);
         broker.restart()?;
-        load.wait_for_progress()?;
+        appended()?;
         let elapsed = started.elapsed().as_secs_f64();
         eprintln!("{elapsed:6.1} s: {program:?} after {count} sound files");
         Ok(())
@@ -414,6 +423,8 @@ fn five_swaps_under_an_idempotent_producer_lose_and_duplicate_nothing() {
     {
         swap(program).unwrap_or_else(|error| panic!("swap {}: {error:#}", i + 1));
     }
+    load.wait_for_progress()
+        .expect("a producer and a consumer at work");
     let records = load.finish().expect("nothing lost, nothing twice");
     eprintln!("{records} records in {:?}", started.elapsed());
     cluster.broker(1).stop().expect("a clean stop");
