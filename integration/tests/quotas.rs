@@ -273,7 +273,7 @@ fn who_takes_too_much_of_the_brokers_time_waits() {
     assert!(throttle <= 1000, "{throttle}");
     let muted = next_answer(&direct);
     assert!(
-        muted + Duration::from_millis(50) > millis(throttle),
+        muted + Duration::from_millis(200) > millis(throttle),
         "{muted:?}"
     );
 }
