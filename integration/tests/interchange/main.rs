@@ -64,13 +64,12 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("log.cleaner.backoff.ms", "100"),
     ("log.cleaner.dedupe.buffer.size", "4000000"),
 ];
-/// So slow that a kill can wait for a segment that is half rewritten.
-const SLOW_CLEANER: (&str, &str) = ("log.cleaner.io.max.bytes.per.second", "3000");
 const GROUPS: &[&str] = &["readers", "others"];
 const DEADLINE: Duration = Duration::from_secs(60);
-/// A cleaner at work rewrites a segment at least so often, or has nothing to do.
-const CLEANING_DEADLINE: Duration = Duration::from_secs(12);
-const ATTEMPTS: usize = 5;
+/// A cleaner has begun by then, or has been missed.
+const CLEANING_DEADLINE: Duration = Duration::from_secs(2);
+const ATTEMPTS: usize = 20;
+const UNCLEANED_FOR: &str = "min.compaction.lag.ms";
 const BATCHES: usize = 12;
 const BATCH_RECORDS: usize = 10;
 const KEYS: usize = 25;
@@ -138,7 +137,7 @@ impl Matrix {
     fn start(program: Program, old_topics: Topics) -> anyhow::Result<Self> {
         let started = Instant::now();
         let zookeeper = Zookeeper::start()?;
-        let mut properties = [PROPERTIES, &[SLOW_CLEANER]].concat();
+        let mut properties = PROPERTIES.to_vec();
         if !old_topics.is_empty() {
             properties.push(("inter.broker.protocol.version", "2.8"));
         }
@@ -257,31 +256,30 @@ impl Matrix {
         let logs = self.cluster.broker(1).log_directory();
         let is_cleaning = || files::half_cleaned(&logs).is_ok_and(|files| !files.is_empty());
         for attempt in 0..ATTEMPTS {
-            let before = picture::take(&address, &self.questions)?;
-            let freeze = || {
-                if !is_cleaning() {
-                    return None;
-                }
-                let process = self.cluster.broker(1).process().ok()?;
-                process.signal("STOP").ok()?;
-                // It may have been just done.
-                if is_cleaning() {
-                    return Some(());
-                }
-                process.signal("CONT").ok()?;
-                None
-            };
-            if wait_for("a cleaning", CLEANING_DEADLINE, freeze).is_ok() {
-                return Ok(before);
-            }
-            // All is clean already.
+            // What is written now is cleaned when that is wanted, not before.
             let broker = Direct::connect(&address)?;
+            writer::set_topic_config(&broker, "table", UNCLEANED_FOR, "3600000")?;
             for batch in 0..BATCHES {
                 let records = contents(self.rounds, attempt * BATCHES + batch);
-                let time = self.questions.times.0;
+                let time = self.questions.times.1;
                 let codec = Compression::None;
                 self.producer
                     .write(&broker, "table", codec, &records, time)?;
+            }
+            let before = picture::take(&address, &self.questions)?;
+            writer::set_topic_config(&broker, "table", UNCLEANED_FOR, "0")?;
+            let process = self.cluster.broker(1).process()?;
+            let end = Instant::now() + CLEANING_DEADLINE;
+            // Without a pause: a small segment is rewritten within milliseconds.
+            while Instant::now() < end {
+                if is_cleaning() {
+                    process.signal("STOP")?;
+                    // It may have been just done.
+                    if is_cleaning() {
+                        return Ok(before);
+                    }
+                    process.signal("CONT")?;
+                }
             }
         }
         anyhow::bail!("the cleaner never was at work")

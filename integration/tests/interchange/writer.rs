@@ -10,13 +10,16 @@ use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableT
 use kafka_protocol::messages::delete_records_request::{
     DeleteRecordsPartition, DeleteRecordsTopic,
 };
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
 use kafka_protocol::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use kafka_protocol::messages::{
     AddPartitionsToTxnRequest, CreateTopicsRequest, DeleteRecordsRequest, EndTxnRequest,
-    FindCoordinatorRequest, GroupId, InitProducerIdRequest, OffsetCommitRequest, ProducerId,
-    TopicName, TransactionalId,
+    FindCoordinatorRequest, GroupId, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    OffsetCommitRequest, ProducerId, TopicName, TransactionalId,
 };
 use ottla_integration::Direct;
 use ottla_integration::wait::wait_for;
@@ -236,6 +239,27 @@ pub(crate) fn create_topic(
         .with_timeout_ms(30_000);
     until_done("a topic", || {
         Ok((broker.send(&request, 5)?.topics[0].error_code, ()))
+    })
+}
+
+/// Gives a topic's setting another value.
+pub(crate) fn set_topic_config(
+    broker: &Direct,
+    topic: &str,
+    key: &str,
+    value: &str,
+) -> anyhow::Result<()> {
+    const TOPIC: i8 = 2;
+    let config = AlterableConfig::default()
+        .with_name(key.to_owned().into())
+        .with_value(Some(value.to_owned().into()));
+    let resource = AlterConfigsResource::default()
+        .with_resource_type(TOPIC)
+        .with_resource_name(topic.to_owned().into())
+        .with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    until_done("a setting", || {
+        Ok((broker.send(&request, 1)?.responses[0].error_code, ()))
     })
 }
 
