@@ -6,6 +6,7 @@ use ottla_model::TopicPartition;
 use ottla_simulator::{Settings, Simulation};
 
 const LOG: &str = "__transaction_state";
+const OFFSETS: &str = "__consumer_offsets";
 const SOON: Duration = Duration::from_secs(90);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -22,6 +23,7 @@ fn cluster(seed: u64, producers: usize) -> Simulation {
     }
     cluster.run_for(Duration::from_secs(2)).unwrap();
     cluster.create_topic(LOG, &[vec![0, 1, 2]]);
+    cluster.create_topic(OFFSETS, &[vec![1, 2, 0]]);
     cluster.create_topic("t", &[vec![1, 2, 0], vec![2, 0, 1]]);
     cluster.run_for(Duration::from_secs(1)).unwrap();
     let partitions = [TopicPartition::new("t", 0), TopicPartition::new("t", 1)];
