@@ -103,9 +103,13 @@ fn listeners_come_and_go_while_the_brokers_run() {
     on_added
         .create_topic("extra", "1:2,2:1", &[])
         .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));
-    on_added
-        .produce("extra", 100, "all")
+    let described = on_added
+        .describe(&["--topic", "extra"])
         .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));
+    assert!(
+        described.contains("Leader: 1") && described.contains("Leader: 2"),
+        "{described}"
+    );
 
     for id in cluster.ids() {
         operator
@@ -126,6 +130,6 @@ fn listeners_come_and_go_while_the_brokers_run() {
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));
     }
-    operator.produce("extra", 100, "all").expect("as before");
+    operator.describe(&["--topic", "extra"]).expect("as before");
     cluster.check_all_run().expect("both run");
 }
