@@ -14,11 +14,11 @@ use ottla_record::{
     TransactionResult, end_transaction_marker,
 };
 use ottla_replication::partition::Required;
-use ottla_storage::{FetchIsolation, VerificationGuard};
+use ottla_storage::{FetchIsolation, Log, VerificationGuard};
 use ottla_transaction_coordinator::{
-    Answers, Event, ExpectedProducer, Loader, MarkerDestination, MarkerSender, Request, SendToken,
-    SenderAction, SenderEvent, Status, TransactionAction, TransactionCoordinatorShard,
-    TransactionMarkers,
+    Answers, Event, ExpectedProducer, LoadOutcome, Loader, MarkerDestination, MarkerSender,
+    Request, SendToken, SenderAction, SenderEvent, Status, TransactionAction,
+    TransactionCoordinatorShard, TransactionMarkers,
 };
 
 use super::leading::Waiter;
@@ -41,6 +41,8 @@ pub(super) struct Transactions {
     /// News of leadership that no shard has heard yet.
     leadership: VecDeque<(i32, Leadership)>,
     loads: Vec<(Instant, i32, Loader)>,
+    /// Partitions that are read, but not replicated as far as they were read.
+    unreplicated: Vec<(i32, Loader)>,
     events: VecDeque<(i32, Event)>,
     to_sender: VecDeque<SenderEvent>,
     callers: BTreeMap<RequestId, CallId>,
@@ -97,6 +99,7 @@ impl Transactions {
             sender: MarkerSender::new(),
             leadership: VecDeque::new(),
             loads: Vec::new(),
+            unreplicated: Vec::new(),
             events: VecDeque::new(),
             to_sender: VecDeque::new(),
             callers: BTreeMap::new(),
@@ -267,9 +270,17 @@ impl Process {
                 self.halted.get_or_insert(error);
                 return;
             }
+            self.transactions.unreplicated.push((partition, loader));
+        }
+        for (partition, loader) in std::mem::take(&mut self.transactions.unreplicated) {
+            let tp = TopicPartition::new(TRANSACTION_STATE_TOPIC, partition);
+            let high_watermark = self.log(&tp).map_or(0, Log::high_watermark);
             let mut actions = Vec::new();
             let shard = self.transactions.shard(partition);
-            shard.finish_load(both(io), loader, &mut actions);
+            let outcome = shard.finish_load(both(io), loader, high_watermark, &mut actions);
+            if let LoadOutcome::NotReplicated(loader) = outcome {
+                self.transactions.unreplicated.push((partition, loader));
+            }
             self.perform_transaction_actions(partition, actions, io);
         }
     }
@@ -293,6 +304,7 @@ impl Process {
                 let batch = batch.map_err(|error| error.to_string())?;
                 next = batch.last_offset() + 1;
                 replay(&batch, loader)?;
+                loader.read_to(next);
             }
         }
         Ok(())
