@@ -190,6 +190,14 @@ impl TransactionCoordinatorShard {
         LoadOutcome::Serving
     }
 
+    /// What was read will not be replicated under this leadership: the partition is as good as
+    /// lost, unless it is being loaded anew.
+    pub fn give_up_load(&mut self, loader: &Loader) {
+        if self.status == Status::Loading && loader.ticket == self.load_ticket {
+            self.status = Status::NotOwned;
+        }
+    }
+
     /// Takes an event and appends what is to be done to `actions`.
     pub fn handle(&mut self, now: Now, event: Event, actions: &mut Vec<TransactionAction>) {
         match event {

@@ -416,7 +416,7 @@ impl TransactionCoordinator {
                     partition, ?leader_epoch, %error,
                     "giving up loading transactions: what was read will not be replicated from here"
                 );
-                self.event(partition, Event::Resigned(Some(leader_epoch)));
+                self.change(partition, |slot, _, _| slot.shard.give_up_load(&loader));
                 return;
             }
         };

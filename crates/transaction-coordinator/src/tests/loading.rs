@@ -179,6 +179,27 @@ fn a_load_that_waits_for_replication_may_be_overtaken() {
 }
 
 #[test]
+fn a_load_that_is_given_up_does_not_touch_the_next_one() {
+    let mut world = World::unloaded();
+    let mut actions = Vec::new();
+    let mut begin = |world: &mut World, epoch| {
+        let epoch = LeaderEpoch(epoch);
+        world.shard.begin_load(epoch, &mut actions).unwrap()
+    };
+    let first = begin(&mut world, 1);
+    let second = begin(&mut world, 2);
+    world.shard.give_up_load(&first);
+    assert_eq!(world.shard.status(), Status::Loading);
+    world.shard.give_up_load(&second);
+    assert_eq!(world.shard.status(), Status::NotOwned);
+    let third = begin(&mut world, 3);
+    let outcome = world
+        .shard
+        .finish_load(world.now, third, 0, &mut Vec::new());
+    assert!(matches!(outcome, LoadOutcome::Serving), "{outcome:?}");
+}
+
+#[test]
 fn markers_of_a_lost_partition_are_forgotten() {
     let mut world = World::new();
     let who = world.begin();
