@@ -13,10 +13,13 @@ use ottla_record::{AppendOrigin, BuildError, Compression, RecordBatchBuilder};
 use ottla_replication::partition::Required;
 use ottla_storage::{FetchIsolation, VerificationGuard};
 
-use crate::replica_manager::{AppendEntry, ReplicaManager};
+use crate::replica_manager::{AppendEntry, ReplicaManager, wait_until_replicated};
 
 /// An append that has been made and waits for its acknowledgement.
 pub(crate) type PendingAppend = Pin<Box<dyn Future<Output = AppendResult> + Send>>;
+
+/// An offset that comes later.
+pub(crate) type PendingOffset = Pin<Box<dyn Future<Output = Result<Offset, ErrorCode>> + Send>>;
 
 /// Why a partition could not be read back.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,10 @@ pub(crate) trait CoordinatorLog: Send + Sync + 'static {
         guard: VerificationGuard,
         batch: Bytes,
     ) -> PendingAppend;
+
+    /// Comes when everything before an offset is replicated: the high watermark then, or why it will
+    /// never come under this leadership.
+    fn replicated(&self, partition: i32, offset: Offset) -> PendingOffset;
 
     /// Batches from an offset, or from the log's start, up to its end: about `bytes_max`, at least
     /// one if there is one. Blocks.
@@ -92,6 +99,11 @@ impl CoordinatorLog for ReplicatedLog {
                 None => Err(ErrorCode::UnknownServerError),
             }
         })
+    }
+
+    fn replicated(&self, partition: i32, offset: Offset) -> PendingOffset {
+        let hosted = self.replica_manager.find_online(self.topic, partition);
+        Box::pin(async move { wait_until_replicated(hosted?, offset).await })
     }
 
     fn read(

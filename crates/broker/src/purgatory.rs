@@ -47,13 +47,18 @@ impl<T> Countdown<T> {
         }
     }
 
+    /// Waits until all parts are answered.
+    pub(crate) async fn wait(&self) {
+        if self.left.load(Ordering::Acquire) > 0 {
+            self.done.notified().await;
+        }
+    }
+
     /// Waits until all parts are answered or the deadline passes, and takes the answers; a part
     /// that is still open then is `None`.
     pub(crate) async fn wait_until(&self, deadline: Instant) -> Vec<Option<T>> {
-        if self.left.load(Ordering::Acquire) > 0 {
-            // The outcome is told by the parts themselves.
-            let _timely = tokio::time::timeout_at(deadline, self.done.notified()).await;
-        }
+        // The outcome is told by the parts themselves.
+        let _timely = tokio::time::timeout_at(deadline, self.wait()).await;
         std::mem::take(&mut *self.parts.lock())
     }
 }

@@ -11,21 +11,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use ottla_coordination::paths;
 use ottla_coordination::payloads::{
     TopicAssignment, decode_controller_epoch, decode_partition_state,
 };
 use ottla_coordination::tree::{Change, Transaction};
-use ottla_model::ids::TRANSACTION_STATE_TOPIC;
+use ottla_group_coordinator::records::read_offset_commit_value;
+use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 use ottla_model::{
     BrokerId, ControllerEpoch, LeaderAndIsr, LeaderEpoch, Offset, ProducerId, TopicPartition,
 };
-use ottla_record::{BatchIterator, BatchView, TransactionResult};
+use ottla_record::{BatchIterator, BatchView, DECOMPRESSED_SIZE_MAX, TransactionResult};
 use ottla_storage::{FetchIsolation, Log, LogReader};
 
 use crate::broker::Replica;
 use crate::client::RecordId;
 use crate::message::Fetched;
+use crate::settings::Settings;
 use crate::transaction_checker::{Transactions, read_marker};
 
 /// A promise that was broken, in words.
@@ -64,6 +67,8 @@ struct Model {
     open: BTreeMap<ProducerId, Vec<(Offset, RecordId)>>,
     /// Offsets of records whose transaction was aborted.
     aborted: BTreeSet<Offset>,
+    /// In the partition of `__consumer_offsets`: what is committed for each client.
+    offsets: BTreeMap<u32, RecordId>,
 }
 
 #[derive(Default)]
@@ -79,6 +84,8 @@ pub(crate) struct Checker {
     /// Replicas that lost unsynced bytes and have not joined the ISR again since: what they took
     /// for committed when they started may be gone or, cut back before but not durably, come back.
     outsiders: BTreeSet<(BrokerId, TopicPartition)>,
+    /// Brokers that have not started since they lost unsynced bytes.
+    without_power: BTreeSet<BrokerId>,
     acknowledged: u64,
     pub(crate) transactions: Transactions,
 }
@@ -179,8 +186,19 @@ impl Checker {
         {
             return Err(format!("{tp}: leadership {before:?} becomes {state:?}"));
         }
-        self.outsiders
-            .retain(|(broker, of)| of != tp || !state.isr.contains(broker));
+        let joined: Vec<_> = self
+            .outsiders
+            .iter()
+            .filter(|(broker, of)| of == tp && state.isr.contains(broker))
+            .cloned()
+            .collect();
+        for replica in joined {
+            self.outsiders.remove(&replica);
+            // What a leader asked for before the power failed counts for what was lost by it.
+            if self.without_power.contains(&replica.0) {
+                self.damaged.insert(replica);
+            }
+        }
         let left: Vec<_> = self
             .damaged
             .iter()
@@ -198,6 +216,7 @@ impl Checker {
     /// A broker has lost bytes that were not synced.
     pub(crate) fn on_power_failure(&mut self, broker: BrokerId) {
         self.compared.retain(|(of, _), _| *of != broker);
+        self.without_power.insert(broker);
         for (tp, model) in &self.partitions {
             let in_sync = |state: &LeaderAndIsr| state.isr.contains(&broker);
             if model.state.as_ref().is_some_and(in_sync) {
@@ -206,6 +225,11 @@ impl Checker {
                 self.outsiders.insert((broker, tp.clone()));
             }
         }
+    }
+
+    /// A broker starts.
+    pub(crate) fn on_start(&mut self, broker: BrokerId) {
+        self.without_power.remove(&broker);
     }
 
     /// Whether a broker has been in a partition's ISR since before it lost unsynced bytes.
@@ -347,9 +371,20 @@ impl Checker {
             if tp.topic.as_str() == TRANSACTION_STATE_TOPIC {
                 return Ok(());
             }
+            if tp.topic.as_str() == GROUP_METADATA_TOPIC && !batch.is_control() {
+                let open = model.open.entry(batch.producer_id).or_default();
+                open.extend(read_offsets(batch)?);
+                return Ok(());
+            }
             if batch.is_control() {
                 let outcome = read_marker(batch)?;
                 let records = model.open.remove(&batch.producer_id).unwrap_or_default();
+                if outcome == TransactionResult::Commit
+                    && tp.topic.as_str() == GROUP_METADATA_TOPIC
+                    && let Some((_, id)) = records.last()
+                {
+                    model.offsets.insert(id.transactional_producer(), *id);
+                }
                 if outcome == TransactionResult::Abort {
                     model
                         .aborted
@@ -572,6 +607,24 @@ impl Checker {
         Ok(next)
     }
 
+    /// A client was told what offset is committed for it.
+    pub(crate) fn fetched_offset(
+        &mut self,
+        client: u32,
+        offset: Offset,
+        leader_epoch: LeaderEpoch,
+    ) -> Result<(), Violation> {
+        let state = self.state(&Settings::offsets_partition());
+        let is_current = state.is_some_and(|state| state.leader_epoch == leader_epoch);
+        self.transactions.fetched_offset(client, offset, is_current)
+    }
+
+    /// What is committed for each client that has committed an offset.
+    pub(crate) fn committed_offsets(&self) -> BTreeMap<u32, RecordId> {
+        let model = self.partitions.get(&Settings::offsets_partition());
+        model.map_or_else(BTreeMap::new, |model| model.offsets.clone())
+    }
+
     pub(crate) fn committed_end(&self, tp: &TopicPartition) -> Offset {
         self.partitions.get(tp).map_or(0, |model| model.end)
     }
@@ -621,6 +674,21 @@ fn read(
         }
     }
     Ok(())
+}
+
+/// The offsets that a batch of `__consumer_offsets` commits.
+fn read_offsets(batch: &BatchView<'_>) -> Result<Vec<(Offset, RecordId)>, Violation> {
+    let text = |error: ottla_record::InvalidRecords| error.to_string();
+    let records = batch.records(DECOMPRESSED_SIZE_MAX).map_err(text)?;
+    let mut offsets = Vec::new();
+    for record in records.iter().map_err(text)? {
+        let record = record.map_err(text)?;
+        let value = record.value.ok_or("an offset is removed")?;
+        let value = read_offset_commit_value(Bytes::copy_from_slice(value));
+        let value = value.map_err(|error| error.to_string())?;
+        offsets.push((record.offset, RecordId::of_offset(value.offset)));
+    }
+    Ok(offsets)
 }
 
 fn hash(bytes: &[u8]) -> u64 {

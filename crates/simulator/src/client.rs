@@ -35,6 +35,16 @@ impl RecordId {
         Self(Self::TRANSACTIONAL | (u64::from(producer) << 40) | number)
     }
 
+    /// The record of this name, if it is committed as an offset.
+    pub(crate) fn of_offset(offset: Offset) -> Self {
+        Self(offset as u64)
+    }
+
+    /// The name as an offset: transactional ones are not negative.
+    pub(crate) fn to_offset(self) -> Offset {
+        self.0 as Offset
+    }
+
     pub(crate) fn to_bytes(self) -> [u8; 8] {
         self.0.to_be_bytes()
     }
@@ -51,6 +61,10 @@ impl RecordId {
     pub(crate) fn idempotent_producer(self) -> Option<u32> {
         let producer = (self.0 & !Self::IDEMPOTENT) >> 40;
         (self.0 & Self::IDEMPOTENT != 0).then_some(producer as u32)
+    }
+
+    pub(crate) fn transactional_producer(self) -> u32 {
+        ((self.0 & !Self::TRANSACTIONAL) >> 40) as u32
     }
 
     /// The records of a batch with their offsets.

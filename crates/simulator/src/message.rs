@@ -73,9 +73,26 @@ pub(crate) enum Request {
         partitions: BTreeSet<TopicPartition>,
     },
     WriteMarkers(Vec<TransactionMarkers>),
+    /// TxnOffsetCommit
+    CommitOffset(OffsetCommit),
+    /// OffsetFetch that requires stable offsets.
+    FetchOffset {
+        group_id: Arc<str>,
+        partition: TopicPartition,
+    },
     Metadata {
         partition: TopicPartition,
     },
+}
+
+/// An offset that counts once its transaction is committed.
+#[derive(Clone, Debug)]
+pub(crate) struct OffsetCommit {
+    pub(crate) transactional_id: Arc<str>,
+    pub(crate) producer: ExpectedProducer,
+    pub(crate) group_id: Arc<str>,
+    pub(crate) partition: TopicPartition,
+    pub(crate) offset: Offset,
 }
 
 #[derive(Clone)]
@@ -109,6 +126,13 @@ pub(crate) enum Response {
     Transaction(ottla_transaction_coordinator::Response),
     Verified(Vec<(TopicPartition, ErrorCode)>),
     Markers(Answers),
+    OffsetCommit(ErrorCode),
+    Offset {
+        /// −1 for none.
+        fetched: Result<Offset, ErrorCode>,
+        /// Of the broker that answers, for the checker: −1 if it does not lead.
+        leader_epoch: LeaderEpoch,
+    },
     Metadata {
         leader: Option<BrokerId>,
     },
@@ -224,6 +248,11 @@ impl fmt::Debug for Request {
                 partitions,
             } => write!(f, "verify {transactional_id} {producer:?} {partitions:?}"),
             Self::WriteMarkers(markers) => write!(f, "markers {markers:?}"),
+            Self::CommitOffset(commit) => commit.fmt(f),
+            Self::FetchOffset {
+                group_id,
+                partition,
+            } => write!(f, "offset of {group_id} for {partition}"),
             Self::Metadata { partition } => write!(f, "metadata of {partition}"),
         }
     }

@@ -184,7 +184,10 @@ impl Simulation {
                 let Some(state) = self.checker.state(&tp) else {
                     continue;
                 };
-                if !state.isr.contains(&broker) || self.nemesis.is_deleting(&tp.topic) {
+                // What it has fetched may be about to take it into the ISR.
+                let is_in =
+                    state.isr.contains(&broker) || self.checker.assignment(&tp).contains(&broker);
+                if !is_in || self.nemesis.is_deleting(&tp.topic) {
                     continue;
                 }
                 let trusted = self.checker.trusted_isr(&tp);

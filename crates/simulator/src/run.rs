@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use ottla_model::TopicPartition;
-use ottla_model::ids::TRANSACTION_STATE_TOPIC;
+use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 use ottla_replication::partition::Required;
 
 use crate::random::Random;
@@ -108,6 +108,8 @@ fn live(simulation: &mut Simulation) -> Result<(), String> {
         let replicas = simulation.world.random.between(2, 3) as usize;
         let assignment = simulation.draw_assignment(coordinators as u64, replicas);
         simulation.create_topic(TRANSACTION_STATE_TOPIC, &assignment);
+        let assignment = simulation.draw_assignment(1, replicas);
+        simulation.create_topic(GROUP_METADATA_TOPIC, &assignment);
     }
     let mut transactional = Vec::new();
     let topics = simulation.world.random.between(1, 2);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ottla_model::TopicPartition;
-use ottla_model::ids::TRANSACTION_STATE_TOPIC;
+use ottla_model::ids::{GROUP_METADATA_TOPIC, TRANSACTION_STATE_TOPIC};
 
 use crate::random::Random;
 
@@ -88,6 +88,11 @@ impl Settings {
             loss_permille: random.between(0, 15),
             ..Self::quiet(0)
         }
+    }
+
+    /// The only partition of `__consumer_offsets`.
+    pub(crate) fn offsets_partition() -> TopicPartition {
+        TopicPartition::new(GROUP_METADATA_TOPIC, 0)
     }
 
     /// Which partition of `__transaction_state` coordinates an id.

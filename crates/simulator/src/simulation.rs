@@ -438,6 +438,7 @@ impl Simulation {
         machine.starts = false;
         machine.wake_at = None;
         machine.lost_power = false;
+        self.checker.on_start(broker);
         world.lives.insert(broker, life);
         let mut io = Io {
             now: world.now,
@@ -768,7 +769,26 @@ impl Simulation {
 
     /// At the end: committed transactions are whole, and what was acknowledged is committed.
     pub fn check_transactions(&self) -> Result<(), Violation> {
-        self.checker.transactions.check_whole()
+        self.checker.transactions.check_whole()?;
+        let partition = Settings::offsets_partition();
+        let committed = self.checker.committed_offsets();
+        let leader = self.checker.state(&partition).map(|state| state.leader);
+        let leader = leader.and_then(|leader| self.machines.get(&leader)?.process.as_ref());
+        for client in &self.clients {
+            let (Client::Transactional(client), Some(leader)) = (client, leader) else {
+                continue;
+            };
+            let fetched = leader.fetch_offset(client.group_id(), &client.consumed());
+            let expected = committed.get(&client.number());
+            let expected = expected.map_or(-1, |id| id.to_offset());
+            if fetched != Ok(expected) {
+                return Err(format!(
+                    "the group of client {} is at {fetched:?}, but {expected} is committed",
+                    client.number()
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// How many records were acknowledged (acks=all).
@@ -792,6 +812,11 @@ impl Simulation {
                 && !process.transactions_are_idle()
             {
                 return Some(format!("a transaction lasts on {broker}"));
+            }
+            if let Some(process) = &machine.process
+                && !process.groups_are_idle()
+            {
+                return Some(format!("groups are loaded on {broker}"));
             }
         }
         self.checker

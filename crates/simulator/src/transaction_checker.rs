@@ -3,6 +3,7 @@
 //! - A transaction ends in the same way in all of its partitions, and a committed one with every
 //!   record that was sent for it, once each.
 //! - It is committed only if its producer asked for that, and always if the producer was told so.
+//! - An offset that is committed in a transaction counts exactly if the transaction is committed.
 //! - A zombie, whose successor was told its epoch, commits nothing that it begins after that.
 //!
 //! What consumers with read_committed are left with is compared with this in
@@ -16,6 +17,7 @@ use ottla_transaction_coordinator::ExpectedProducer;
 
 use crate::checker::Violation;
 use crate::client::RecordId;
+use crate::settings::Settings;
 
 /// Names a transaction: its client, and the how-manieth of that client it is.
 pub(crate) type TransactionName = (u32, u64);
@@ -50,6 +52,8 @@ pub(crate) struct Transactions {
     appended: BTreeMap<RecordId, (TopicPartition, Offset)>,
     /// The newest epoch that somebody was told.
     epochs: BTreeMap<ProducerId, ProducerEpoch>,
+    /// The newest offset of each client that it was told is committed.
+    offsets: BTreeMap<u32, RecordId>,
 }
 
 // What producers do.
@@ -101,6 +105,11 @@ impl Transactions {
             return Err(format!("zombie's {name:?} was ended: {transaction:?}"));
         }
         if transaction.wish == Wish::Commit {
+            let offsets = Settings::offsets_partition();
+            let mut sent = transaction.sent.iter();
+            if let Some((id, _)) = sent.find(|(_, tp)| **tp == offsets) {
+                self.offsets.insert(name.0, *id);
+            }
             let aborted = |outcome: &TransactionResult| *outcome == TransactionResult::Abort;
             let outcomes = transaction.outcomes.values();
             if outcomes.chain(&transaction.read).any(aborted) {
@@ -200,6 +209,30 @@ impl Transactions {
         }
         transaction.read = Some(outcome);
         Ok(())
+    }
+
+    /// A client was told, by a coordinator that is still the one if so said, that this is the
+    /// stable offset that is committed for it.
+    pub(crate) fn fetched_offset(
+        &mut self,
+        client: u32,
+        offset: Offset,
+        by_the_coordinator: bool,
+    ) -> Result<(), Violation> {
+        let known = self.offsets.get(&client).copied();
+        let fetched = (offset >= 0).then(|| RecordId::of_offset(offset));
+        if by_the_coordinator && fetched < known {
+            return Err(format!(
+                "{fetched:?} is the offset of client {client}, after {known:?} was committed"
+            ));
+        }
+        match fetched {
+            Some(id) => {
+                let tp = Settings::offsets_partition();
+                self.read_as(&tp, (offset, id), TransactionResult::Commit)
+            }
+            None => Ok(()),
+        }
     }
 
     /// How many were committed and how many aborted.

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ottla_coordinator_runtime::TransactionOutcome;
-use ottla_model::{BrokerId, ErrorCode, Offset, TopicPartition};
+use ottla_model::{BrokerId, ErrorCode, LeaderEpoch, Offset, TopicPartition};
 use ottla_record::RecordBatchBuilder;
 use ottla_replication::partition::Required;
 use ottla_transaction_coordinator::{ExpectedProducer, Request as Ask, Response as Told};
 
 use crate::checker::{Checker, Violation};
 use crate::client::{Next, RecordId, find_leader};
-use crate::message::{Request, Response};
+use crate::message::{OffsetCommit, Request, Response};
+use crate::settings::Settings;
 use crate::transaction_checker::TransactionName;
 use crate::world::World;
 
@@ -24,6 +25,10 @@ const BATCHES_MAX: u64 = 5;
 const CRASH_PERMILLE: u64 = 15;
 /// How often a client sleeps in the middle, in 1000.
 const SLEEP_PERMILLE: u64 = 15;
+/// How often a transaction commits an offset, in 100.
+const OFFSET_PERCENT: u64 = 50;
+/// How often a client asks what offset is committed before it begins, in 100.
+const OFFSET_FETCH_PERCENT: u64 = 30;
 /// How long a batch is tried again before the transaction is given up.
 const DELIVERY_TRIES: u32 = 20;
 
@@ -32,6 +37,8 @@ pub(crate) struct TransactionalProducer {
     transactional_id: Arc<str>,
     /// The partition of `__transaction_state`.
     coordinator: TopicPartition,
+    /// The partition of `__consumer_offsets`.
+    offsets: TopicPartition,
     partitions: Vec<TopicPartition>,
     timeout: Duration,
     leaders: BTreeMap<TopicPartition, BrokerId>,
@@ -41,6 +48,8 @@ pub(crate) struct TransactionalProducer {
     sequences: BTreeMap<TopicPartition, i32>,
     records: u64,
     transactions: u64,
+    /// The offset that is to be committed with the transaction.
+    offset: Option<RecordId>,
     step: Step,
     pub(crate) is_stopping: bool,
 }
@@ -57,6 +66,15 @@ enum Step {
         left: VecDeque<Batch>,
         tries: u32,
     },
+    /// To make the group's partition a part of the transaction.
+    AddOffset(RecordId),
+    /// To commit an offset with the transaction.
+    CommitOffset {
+        id: RecordId,
+        tries: u32,
+    },
+    /// To ask what offset is committed.
+    FetchOffset,
     End(TransactionOutcome, Then),
 }
 
@@ -87,6 +105,7 @@ impl TransactionalProducer {
             number,
             transactional_id,
             coordinator,
+            offsets: Settings::offsets_partition(),
             partitions,
             timeout,
             leaders: BTreeMap::new(),
@@ -95,6 +114,7 @@ impl TransactionalProducer {
             sequences: BTreeMap::new(),
             records: 0,
             transactions: 0,
+            offset: None,
             step: Step::Initialize { keeps: false },
             is_stopping: false,
         }
@@ -114,7 +134,11 @@ impl TransactionalProducer {
             return Next::Done;
         }
         if self.step == Step::Ready {
-            self.begin(world, checker);
+            if world.random.chance(OFFSET_FETCH_PERCENT) {
+                self.step = Step::FetchOffset;
+            } else {
+                self.begin(world, checker);
+            }
         }
         let in_the_middle = !matches!(self.step, Step::Initialize { .. });
         if in_the_middle && world.random.rarely(CRASH_PERMILLE) {
@@ -128,6 +152,7 @@ impl TransactionalProducer {
             Step::Produce { left, .. } => left
                 .front()
                 .map_or(&self.coordinator, |batch| &batch.partition),
+            Step::CommitOffset { .. } | Step::FetchOffset => &self.offsets,
             _ => &self.coordinator,
         };
         let Some(leader) = self.leaders.get(to).copied() else {
@@ -170,7 +195,26 @@ impl TransactionalProducer {
             }
             batches.push_back(batch);
         }
+        self.offset = world.random.chance(OFFSET_PERCENT).then(|| {
+            let id = RecordId::transactional(self.number, self.records);
+            self.records += 1;
+            checker.transactions.sends(name, &self.offsets, id);
+            id
+        });
         self.step = Step::Add(batches);
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(crate) fn group_id(&self) -> &str {
+        &self.transactional_id
+    }
+
+    /// What the offsets of this client are committed for.
+    pub(crate) fn consumed(&self) -> TopicPartition {
+        TopicPartition::new("input", self.number as i32)
     }
 
     fn fill(&mut self, partition: TopicPartition, world: &mut World) -> Batch {
@@ -235,6 +279,23 @@ impl TransactionalProducer {
                     records: batch.records.clone(),
                 })
             }
+            Step::AddOffset(_) => Some(Request::Transaction(Ask::AddPartitions {
+                transactional_id,
+                producer_id,
+                producer_epoch,
+                partitions: BTreeSet::from([self.offsets.clone()]),
+            })),
+            Step::CommitOffset { id, .. } => Some(Request::CommitOffset(OffsetCommit {
+                group_id: Arc::clone(&transactional_id),
+                transactional_id,
+                producer: self.producer?,
+                partition: self.consumed(),
+                offset: id.to_offset(),
+            })),
+            Step::FetchOffset => Some(Request::FetchOffset {
+                group_id: transactional_id,
+                partition: self.consumed(),
+            }),
             Step::End(outcome, _) => {
                 let commit = *outcome == TransactionOutcome::Commit;
                 checker.transactions.wishes(self.name(), commit);
@@ -271,6 +332,11 @@ impl TransactionalProducer {
             Some(Response::Produce {
                 error, base_offset, ..
             }) => self.on_produced(world, checker, error, base_offset, retry),
+            Some(Response::OffsetCommit(error)) => self.on_offset_committed(world, error, retry),
+            Some(Response::Offset {
+                fetched,
+                leader_epoch,
+            }) => self.on_offset(world, checker, fetched, leader_epoch, retry),
             _ => {
                 self.forget_leader();
                 self.count_try();
@@ -285,13 +351,15 @@ impl TransactionalProducer {
             if let Some(batch) = left.front() {
                 self.leaders.remove(&batch.partition);
             }
+        } else if matches!(self.step, Step::CommitOffset { .. } | Step::FetchOffset) {
+            self.leaders.remove(&self.offsets);
         } else {
             self.leaders.remove(&self.coordinator);
         }
     }
 
     fn count_try(&mut self) {
-        if let Step::Produce { tries, .. } = &mut self.step {
+        if let Step::Produce { tries, .. } | Step::CommitOffset { tries, .. } = &mut self.step {
             *tries += 1;
             if *tries > DELIVERY_TRIES {
                 self.step = Step::End(TransactionOutcome::Abort, Then::NewEpoch);
@@ -319,6 +387,10 @@ impl TransactionalProducer {
             }
             (Told::AddPartitions(ErrorCode::None), Step::Add(left)) => {
                 self.step = Step::Produce { left, tries: 0 };
+                return Ok(Duration::ZERO);
+            }
+            (Told::AddPartitions(ErrorCode::None), Step::AddOffset(id)) => {
+                self.step = Step::CommitOffset { id, tries: 0 };
                 return Ok(Duration::ZERO);
             }
             (Told::EndTransaction(ErrorCode::None), Step::End(outcome, then)) => {
@@ -358,6 +430,82 @@ impl TransactionalProducer {
         }
     }
 
+    fn draw_end(world: &mut World) -> Step {
+        let outcome = if world.random.chance(75) {
+            TransactionOutcome::Commit
+        } else {
+            TransactionOutcome::Abort
+        };
+        Step::End(outcome, Then::GoOn)
+    }
+
+    fn on_offset_committed(
+        &mut self,
+        world: &mut World,
+        error: ErrorCode,
+        retry: Duration,
+    ) -> Result<Duration, Violation> {
+        match error {
+            ErrorCode::None => {
+                self.step = Self::draw_end(world);
+                Ok(world.random.millis(0, 100))
+            }
+            ErrorCode::NotCoordinator
+            | ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::CoordinatorLoadInProgress
+            | ErrorCode::ConcurrentTransactions
+            | ErrorCode::RequestTimedOut => {
+                self.forget_leader();
+                self.count_try();
+                Ok(retry)
+            }
+            ErrorCode::InvalidProducerEpoch | ErrorCode::TransactionAbortable => {
+                self.step = Step::End(TransactionOutcome::Abort, Then::NewEpoch);
+                Ok(retry)
+            }
+            ErrorCode::ProducerFenced
+            | ErrorCode::InvalidTxnState
+            | ErrorCode::InvalidProducerIdMapping => {
+                self.crash();
+                Ok(world.random.millis(500, 10_000))
+            }
+            error => Err(format!(
+                "{} of client {}: an offset is answered {error:?}",
+                self.transactional_id, self.number
+            )),
+        }
+    }
+
+    fn on_offset(
+        &mut self,
+        world: &mut World,
+        checker: &mut Checker,
+        fetched: Result<Offset, ErrorCode>,
+        leader_epoch: LeaderEpoch,
+        retry: Duration,
+    ) -> Result<Duration, Violation> {
+        match fetched {
+            Ok(offset) => {
+                checker.fetched_offset(self.number, offset, leader_epoch)?;
+                self.step = Step::Ready;
+                Ok(world.random.millis(0, 100))
+            }
+            Err(
+                ErrorCode::NotCoordinator
+                | ErrorCode::CoordinatorNotAvailable
+                | ErrorCode::CoordinatorLoadInProgress
+                | ErrorCode::UnstableOffsetCommit,
+            ) => {
+                self.forget_leader();
+                Ok(retry)
+            }
+            Err(error) => Err(format!(
+                "{} of client {}: an offset is fetched with {error:?}",
+                self.transactional_id, self.number
+            )),
+        }
+    }
+
     fn on_produced(
         &mut self,
         world: &mut World,
@@ -376,12 +524,10 @@ impl TransactionalProducer {
                 }
                 *tries = 0;
                 if left.is_empty() {
-                    let outcome = if world.random.chance(75) {
-                        TransactionOutcome::Commit
-                    } else {
-                        TransactionOutcome::Abort
+                    self.step = match self.offset.take() {
+                        Some(id) => Step::AddOffset(id),
+                        None => Self::draw_end(world),
                     };
-                    self.step = Step::End(outcome, Then::GoOn);
                 }
                 Ok(world.random.millis(0, 100))
             }

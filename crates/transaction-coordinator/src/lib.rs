@@ -25,7 +25,8 @@
 //! `partitions`, `end`, `cleanup`, [`load`], [`records`], [`marker_sender`].
 //!
 //! Invariants: memory changes only after the record of the change is durable, except that an epoch
-//! which fences stays raised when its record was refused; one transition of an id at a time; a
+//! which fences stays raised when its record was refused; a new leader serves and marks only what is
+//! replicated, its predecessor's last records included; one transition of an id at a time; a
 //! request is answered exactly once; an epoch never falls under one producer id, and 32767 is given
 //! to nobody, so that fencing is always possible; the completion of a transaction is written after
 //! all its markers, and never without them.
@@ -50,7 +51,7 @@ mod transaction;
 mod tests;
 
 pub use config::TransactionConfig;
-pub use load::Loader;
+pub use load::{LoadOutcome, Loader};
 pub use marker_sender::{
     Answers, MarkerDestination, MarkerSender, SendToken, SenderAction, SenderEvent,
 };

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ottla_model::Offset;
 
 use crate::records::{self, RecordError, TransactionLogValue};
 
@@ -14,6 +15,19 @@ use crate::records::{self, RecordError, TransactionLogValue};
 pub struct Loader {
     pub(crate) ticket: u64,
     pub(crate) transactions: BTreeMap<Arc<str>, TransactionLogValue>,
+    pub(crate) end_offset: Offset,
+}
+
+/// What became of a load when its log was read.
+#[derive(Debug)]
+pub enum LoadOutcome {
+    /// The shard serves.
+    Serving,
+    /// The partition was lost, or is being loaded anew.
+    Overtaken,
+    /// The log was read further than it is replicated: the shard goes on loading, and the loader is
+    /// to be given again when the high watermark has reached [`Loader::end_offset`].
+    NotReplicated(Loader),
 }
 
 impl Loader {
@@ -21,7 +35,18 @@ impl Loader {
         Self {
             ticket,
             transactions: BTreeMap::new(),
+            end_offset: 0,
         }
+    }
+
+    /// All records before this offset were given to [`Self::replay`].
+    pub fn read_to(&mut self, offset: Offset) {
+        self.end_offset = offset;
+    }
+
+    /// The end of what was read; 0 if nothing was.
+    pub fn end_offset(&self) -> Offset {
+        self.end_offset
     }
 
     /// How many ids the log has so far.

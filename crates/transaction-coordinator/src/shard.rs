@@ -6,13 +6,13 @@ use std::sync::Arc;
 use ottla_coordinator_runtime::{
     Append, AppendResult, AppendToken, CoordinatorRecord, DeadlineQueue, Durability, Now, RequestId,
 };
-use ottla_model::{ErrorCode, Instant, LeaderEpoch, ProducerEpoch, ProducerId, Timestamp};
+use ottla_model::{ErrorCode, Instant, LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
 use crate::append_error::coordinator_error;
 use crate::config::TransactionConfig;
 use crate::end::EndedBy;
 use crate::init_producer_id::InitProducerId;
-use crate::load::Loader;
+use crate::load::{LoadOutcome, Loader};
 use crate::messages::{
     Event, ExpectedProducer, ListFilter, Request, Response, TransactionAction,
     TransactionDescription, TransactionListing,
@@ -27,7 +27,7 @@ use crate::transaction::{Transaction, Transition};
 pub enum Status {
     /// The broker does not lead the partition.
     NotOwned,
-    /// The partition is being read.
+    /// The partition is being read, or not all that was read is replicated.
     Loading,
     /// Requests are served.
     Active,
@@ -157,15 +157,23 @@ impl TransactionCoordinatorShard {
     }
 
     /// The log is read: begin to serve, and to write the markers of all transactions whose end is
-    /// decided. Whether this was still wanted.
+    /// decided, once the partition's high watermark has reached the end of what was read.
+    ///
+    /// Kafka does not wait. But what is above the high watermark may be gone under the next leader:
+    /// that one would abort a transaction of which markers say that it is committed, or not know of
+    /// a partition whose producer heard that it is in the transaction.
     pub fn finish_load(
         &mut self,
         now: Now,
         loader: Loader,
+        high_watermark: Offset,
         actions: &mut Vec<TransactionAction>,
-    ) -> bool {
+    ) -> LoadOutcome {
         if self.status != Status::Loading || loader.ticket != self.load_ticket {
-            return false;
+            return LoadOutcome::Overtaken;
+        }
+        if high_watermark < loader.end_offset {
+            return LoadOutcome::NotReplicated(loader);
         }
         self.status = Status::Active;
         let mut prepared = Vec::new();
@@ -179,7 +187,15 @@ impl TransactionCoordinatorShard {
         for transactional_id in prepared {
             self.begin_completion(now, &transactional_id, actions);
         }
-        true
+        LoadOutcome::Serving
+    }
+
+    /// What was read will not be replicated under this leadership: the partition is as good as
+    /// lost, unless it is being loaded anew.
+    pub fn give_up_load(&mut self, loader: &Loader) {
+        if self.status == Status::Loading && loader.ticket == self.load_ticket {
+            self.status = Status::NotOwned;
+        }
     }
 
     /// Takes an event and appends what is to be done to `actions`.

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::GroupCoordinator;
 use super::settings::Settings;
 use crate::clock::Clock;
-use crate::coordinator_log::{CoordinatorLog, PendingAppend, ReadBackError};
+use crate::coordinator_log::{CoordinatorLog, PendingAppend, PendingOffset, ReadBackError};
 use crate::replica_manager::LeadershipListener;
 
 /// One partition's log, whose appends are acknowledged when the gate opens.
@@ -69,6 +69,11 @@ impl CoordinatorLog for Handle {
             }
             Ok(base_offset)
         })
+    }
+
+    fn replicated(&self, _partition: i32, _offset: Offset) -> PendingOffset {
+        let end = self.0.end();
+        Box::pin(async move { Ok(end) })
     }
 
     fn read(

@@ -331,6 +331,34 @@ impl ReplicaManager {
     }
 }
 
+/// Waits until everything before `offset` is replicated to the in-sync replicas, for as long as this
+/// broker leads the partition: the high watermark then.
+///
+/// # Errors
+/// NOT_LEADER_OR_FOLLOWER: the leadership ended.
+pub(crate) async fn wait_until_replicated(
+    hosted: Arc<HostedPartition>,
+    offset: Offset,
+) -> Result<Offset, ErrorCode> {
+    loop {
+        let request = Countdown::new(1);
+        let mut places = Places::default();
+        {
+            let mut inner = hosted.lock();
+            if !inner.partition.is_leader() {
+                return Err(ErrorCode::NotLeaderOrFollower);
+            }
+            let high_watermark = inner.offsets().high_watermark;
+            if high_watermark >= offset {
+                return Ok(high_watermark);
+            }
+            let place = inner.produce_queue.push(offset, Arc::clone(&request), 0);
+            places.0.push((Arc::clone(&hosted), place));
+        }
+        request.wait().await;
+    }
+}
+
 /// The places of a waiting request in the queues of its partitions, given up when it is answered
 /// or its client goes away.
 #[derive(Default)]

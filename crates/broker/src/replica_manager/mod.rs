@@ -48,8 +48,8 @@ use crate::metadata_cache::MetadataCache;
 use crate::metrics::BrokerCounts;
 
 pub(crate) use alter_log_dirs::MoveStep;
-pub(crate) use append::AppendEntry;
 pub use append::AppendOutcome;
+pub(crate) use append::{AppendEntry, wait_until_replicated};
 pub(crate) use fetch::{ClientPlace, FetchEntry, FetchParams, ReadResult};
 pub(crate) use follower::FetchedFromLeader;
 pub(crate) use gauges::PartitionGauges;

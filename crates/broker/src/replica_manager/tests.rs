@@ -343,6 +343,36 @@ async fn acks_all_waits_for_the_followers_in_sync() {
 }
 
 #[tokio::test]
+async fn who_waits_for_replication_is_told_of_it_and_of_the_end_of_the_leadership() {
+    let world = World::new(&[]);
+    world.lead(&tp(0), &[1, 2]).await;
+    assert_eq!(world.produce(&tp(0), 1, LONG).await.base_offset, 0);
+    let wait = |offset| {
+        let hosted = world.replicas.find_online("t", 0).unwrap();
+        tokio::spawn(wait_until_replicated(hosted, offset))
+    };
+    assert_eq!(wait(0).await.unwrap(), Ok(0), "at once");
+    let (one, both, more) = (wait(2), wait(3), wait(4));
+    tokio::task::yield_now().await;
+    assert_eq!(
+        world.fetch(&tp(0), 0, &follower(2)).await.size(),
+        batch(3).len()
+    );
+    tokio::task::yield_now().await;
+    assert!(!one.is_finished(), "it was fetched, but not asked beyond");
+    world.fetch(&tp(0), 3, &follower(2)).await;
+    assert_eq!(one.await.unwrap(), Ok(3));
+    assert_eq!(both.await.unwrap(), Ok(3));
+    assert!(!more.is_finished());
+    assert_eq!(
+        world.command(&tp(0), state(2, 2, &[2]), &[1, 2]).await,
+        ErrorCode::None
+    );
+    assert_eq!(more.await.unwrap(), Err(ErrorCode::NotLeaderOrFollower));
+    assert_eq!(wait(0).await.unwrap(), Err(ErrorCode::NotLeaderOrFollower));
+}
+
+#[tokio::test]
 async fn too_few_in_sync_replicas_refuse_acks_all_only() {
     let world = World::new(&[("min.insync.replicas", "2")]);
     world.describe(&tp(0), state(1, 1, &[1]), &[1, 2]);

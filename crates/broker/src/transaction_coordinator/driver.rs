@@ -11,11 +11,12 @@ use std::time::Duration;
 use ottla_coordinator_runtime::{Append, AppendResult, Now, RequestId};
 use ottla_model::ids::TRANSACTION_STATE_TOPIC;
 use ottla_model::java_hash::coordinator_partition;
-use ottla_model::{ErrorCode, LeaderEpoch, ProducerId, TopicPartition};
+use ottla_model::{ErrorCode, Instant, LeaderEpoch, Offset, ProducerId, TopicPartition};
 use ottla_record::Compression;
 use ottla_storage::VerificationGuard;
 use ottla_transaction_coordinator::{
-    Event, Loader, Request, Response, SenderEvent, TransactionAction, TransactionCoordinatorShard,
+    Event, LoadOutcome, Loader, Request, Response, SenderEvent, TransactionAction,
+    TransactionCoordinatorShard,
 };
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
@@ -84,6 +85,7 @@ struct Load {
     partition: i32,
     leader_epoch: LeaderEpoch,
     loader: Loader,
+    elected: Instant,
 }
 
 impl std::fmt::Debug for TransactionCoordinator {
@@ -339,11 +341,14 @@ impl TransactionCoordinator {
         }
     }
 
+    /// Reads a partition, and has it served as soon as what was read is replicated; the next one
+    /// does not wait for that.
     async fn load(&self, load: Load) {
         let Load {
             partition,
             leader_epoch,
             mut loader,
+            elected,
         } = load;
         if (self.partition_count_now)() > self.slots.len() {
             // As in Kafka it stays loading: ids would be looked for in the wrong partitions.
@@ -355,7 +360,6 @@ impl TransactionCoordinator {
             );
             return;
         }
-        let started = self.clock.now();
         let log = Arc::clone(&self.log);
         let buffer_size = self.settings.load_buffer_size;
         let loaded = tokio::task::spawn_blocking(move || {
@@ -375,11 +379,59 @@ impl TransactionCoordinator {
             // As in Kafka the partition is served nevertheless.
             tracing::error!(partition, %error, "error loading transactions");
         }
+        let mut replicated = self.log.replicated(partition, loader.end_offset());
+        let read = Load {
+            partition,
+            leader_epoch,
+            loader,
+            elected,
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        match replicated.as_mut().poll(&mut context) {
+            Poll::Ready(high_watermark) => self.finish_load(read, high_watermark),
+            Poll::Pending => {
+                let this = Weak::clone(&self.this);
+                tokio::spawn(async move {
+                    let high_watermark = replicated.await;
+                    if let Some(this) = this.upgrade() {
+                        this.finish_load(read, high_watermark);
+                    }
+                });
+            }
+        }
+    }
+
+    /// What was read is replicated, or never will be under this leadership.
+    fn finish_load(&self, read: Load, high_watermark: Result<Offset, ErrorCode>) {
+        let Load {
+            partition,
+            leader_epoch,
+            loader,
+            elected,
+        } = read;
+        let high_watermark = match high_watermark {
+            Ok(high_watermark) => high_watermark,
+            Err(error) => {
+                tracing::info!(
+                    partition, ?leader_epoch, %error,
+                    "giving up loading transactions: what was read will not be replicated from here"
+                );
+                self.change(partition, |slot, _, _| slot.shard.give_up_load(&loader));
+                return;
+            }
+        };
         let transactional_ids = loader.transactional_ids();
-        let milliseconds = self.clock.now().since(started).as_millis();
-        let is_wanted = self.change(partition, |slot, now, actions| {
-            slot.shard.finish_load(now, loader, actions)
+        let outcome = self.change(partition, |slot, now, actions| {
+            slot.shard.finish_load(now, loader, high_watermark, actions)
         });
+        let is_wanted = match outcome {
+            Some(LoadOutcome::Serving) => true,
+            Some(LoadOutcome::Overtaken) | None => false,
+            Some(LoadOutcome::NotReplicated(_)) => {
+                unreachable!("the log tells a high watermark that has reached the offset")
+            }
+        };
+        let milliseconds = self.clock.now().since(elected).as_millis();
         tracing::info!(
             partition,
             ?leader_epoch,
@@ -408,6 +460,7 @@ impl LeadershipListener for TransactionCoordinator {
                         partition,
                         leader_epoch,
                         loader,
+                        elected: self.clock.now(),
                     })
                     .is_err()
                 {

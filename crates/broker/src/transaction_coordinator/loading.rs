@@ -20,7 +20,9 @@ pub(crate) fn load(
     loader: &mut Loader,
 ) -> Result<(), LoadError> {
     for_each_batch(log, partition, buffer_size, |batch| {
-        replay(partition, batch, loader)
+        replay(partition, batch, loader)?;
+        loader.read_to(batch.header().next_offset());
+        Ok(())
     })
 }
 

@@ -25,7 +25,7 @@ use super::driver::{Pending, Start};
 use super::marker_task::MarkerTransport;
 use super::settings::Settings;
 use crate::clock::Clock;
-use crate::coordinator_log::{CoordinatorLog, PendingAppend, ReadBackError};
+use crate::coordinator_log::{CoordinatorLog, PendingAppend, PendingOffset, ReadBackError};
 use crate::replica_manager::LeadershipListener;
 
 const ID: &str = "tx";
@@ -34,8 +34,21 @@ const ID: &str = "tx";
 #[derive(Default)]
 struct MemoryLog {
     batches: Mutex<Vec<Bytes>>,
+    followers: watch::Sender<Followers>,
     /// Whether the topic got a partition more after the start.
     is_too_wide: AtomicBool,
+}
+
+/// Who has the log too.
+#[derive(Clone, Copy, Default)]
+enum Followers {
+    /// They have all of it.
+    #[default]
+    CaughtUp,
+    /// They have nothing yet.
+    Behind,
+    /// They follow somebody else.
+    Gone,
 }
 
 struct Handle(Arc<MemoryLog>);
@@ -58,6 +71,21 @@ impl CoordinatorLog for Handle {
             bytes[..8].copy_from_slice(&base_offset.to_be_bytes());
             batches.push(bytes.freeze());
             AppendResult::Ok(base_offset)
+        })
+    }
+
+    fn replicated(&self, _partition: i32, offset: Offset) -> PendingOffset {
+        let log = Arc::clone(&self.0);
+        Box::pin(async move {
+            let mut followers = log.followers.subscribe();
+            let told = followers
+                .wait_for(|followers| offset == 0 || !matches!(followers, Followers::Behind))
+                .await;
+            match told.as_deref() {
+                Ok(Followers::CaughtUp) => Ok(log.batches.lock().len() as Offset),
+                Ok(Followers::Behind) => Ok(0),
+                Ok(Followers::Gone) | Err(_) => Err(ErrorCode::NotLeaderOrFollower),
+            }
         })
     }
 
@@ -259,6 +287,50 @@ async fn a_new_leader_repeats_the_markers() {
         .await;
     let written = new.markers.written.lock();
     assert_eq!(written[0].key.coordinator_epoch, LeaderEpoch(1));
+}
+
+/// A log that ends with the decision to commit, and a node elected over it whose followers lack it.
+async fn elected_before_replicated() -> Node {
+    let log: Arc<MemoryLog> = Arc::default();
+    let old = node(Arc::clone(&log));
+    old.elect(0).await;
+    old.markers.is_open.send_replace(false);
+    let producer = old.begin().await;
+    assert_eq!(old.end(producer).await, ErrorCode::None);
+    old.coordinator.shut_down();
+
+    log.followers.send_replace(Followers::Behind);
+    let new = node(log);
+    let other = TopicPartition::new(TRANSACTION_STATE_TOPIC, (new.partition.partition + 1) % 5);
+    new.coordinator.on_election(&new.partition, LeaderEpoch(1));
+    new.coordinator.on_election(&other, LeaderEpoch(1));
+    // The second one is read while the first one waits.
+    new.until(|node| node.log.followers.receiver_count() == 2)
+        .await;
+    new
+}
+
+#[tokio::test]
+async fn a_new_leader_waits_until_what_it_loaded_is_replicated() {
+    let node = elected_before_replicated().await;
+    assert!(node.markers.written.lock().is_empty());
+    assert_eq!(
+        node.coordinator.describe(ID),
+        Err(ErrorCode::CoordinatorLoadInProgress)
+    );
+    node.log.followers.send_replace(Followers::CaughtUp);
+    node.until(|node| node.state() == Some(TransactionState::CompleteCommit))
+        .await;
+    assert!(!node.markers.written.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_leader_that_is_deposed_before_its_load_is_replicated_serves_nothing() {
+    let node = elected_before_replicated().await;
+    node.log.followers.send_replace(Followers::Gone);
+    node.until(|node| node.coordinator.describe(ID) == Err(ErrorCode::NotCoordinator))
+        .await;
+    assert!(node.markers.written.lock().is_empty());
 }
 
 #[tokio::test]

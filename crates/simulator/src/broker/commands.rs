@@ -121,6 +121,7 @@ impl Process {
         };
         replica.advance_high_watermark(&around);
         self.transactions.elected(tp, command.state.leader_epoch);
+        self.groups.elected(tp, command.state.leader_epoch);
         Some(())
     }
 
@@ -132,8 +133,9 @@ impl Process {
     ) -> Option<()> {
         let tp = &command.topic_partition;
         self.make_log(tp, topic_id, io)?;
-        self.transactions
-            .resigned(tp, Some(command.state.leader_epoch));
+        let epoch = command.state.leader_epoch;
+        self.transactions.resigned(tp, Some(epoch));
+        self.groups.resigned(tp, Some(epoch));
         if !self.metadata.is_alive(command.state.leader) {
             return Some(());
         }
@@ -191,6 +193,7 @@ impl Process {
                 StopReplicaStep::Stop { delete } => {
                     self.stop_following(tp);
                     self.transactions.resigned(tp, None);
+                    self.groups.resigned(tp, None);
                     if delete {
                         let replica = self.replicas.get_mut(tp);
                         let log = replica.and_then(|replica| {

@@ -1,6 +1,7 @@
 //! What a leader serves: producers, followers, consumers.
 
 use bytes::Bytes;
+use ottla_coordinator_runtime::AppendToken;
 use ottla_model::{ErrorCode, Instant, LeaderEpoch, Offset, TopicPartition};
 use ottla_record::AppendOrigin;
 use ottla_replication::control::lookup_error;
@@ -34,6 +35,7 @@ pub(super) struct WaitingProducer {
 pub(super) enum Waiter {
     Client(CallId),
     Coordinator(Appended),
+    Group(AppendToken),
     Marker(MarkerPlace),
 }
 
@@ -93,11 +95,12 @@ impl Process {
         &mut self,
         tp: &TopicPartition,
         waiter: Waiter,
+        guard: VerificationGuard,
         timeout: std::time::Duration,
         records: Bytes,
         io: &Io<'_>,
     ) -> Result<(), (Waiter, ErrorCode)> {
-        let origin = (AppendOrigin::Coordinator, VerificationGuard::NONE);
+        let origin = (AppendOrigin::Coordinator, guard);
         match self.append(tp, Required::InSyncReplicas, origin, records, io) {
             Err(error) => Err((waiter, error)),
             Ok((base_offset, last_offset)) => {
@@ -346,6 +349,7 @@ impl Process {
                     self.transactions
                         .appended(appended, error, waiting.base_offset);
                 }
+                Waiter::Group(token) => self.groups.appended(token, error, waiting.base_offset),
                 Waiter::Marker(place) => self.on_marker_done(place, error, io),
             }
         }

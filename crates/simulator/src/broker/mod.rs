@@ -5,6 +5,7 @@ mod commands;
 mod controlling;
 mod disk;
 mod following;
+mod groups;
 mod leading;
 mod metadata;
 mod transactions;
@@ -14,7 +15,9 @@ use std::sync::Arc;
 
 use ottla_controller::{Controller, ControllerConfig, Token, View};
 use ottla_model::control::ControlRequest;
-use ottla_model::{BrokerEpoch, BrokerId, Instant, LiveBroker, Offset, Timestamp, TopicPartition};
+use ottla_model::{
+    BrokerEpoch, BrokerId, Instant, LeaderEpoch, LiveBroker, Offset, Timestamp, TopicPartition,
+};
 use ottla_replication::control::ControlFence;
 use ottla_replication::fetcher::{EpochQuery, PlannedFetch};
 use ottla_replication::isr_manager::{IsrChange, IsrManager};
@@ -30,6 +33,7 @@ use crate::settings::Settings;
 use controlling::Channel;
 use disk::Disk;
 use following::Follower;
+use groups::Groups;
 use leading::{WaitingFetcher, WaitingProducer};
 use metadata::Metadata;
 use transactions::{Transactions, Verification};
@@ -132,6 +136,7 @@ pub(crate) struct Process {
     /// Partitions to be looked at again: by waiting requests here, by the checker outside.
     touched: BTreeSet<TopicPartition>,
     transactions: Transactions,
+    groups: Groups,
     next_shrink: Instant,
     next_checkpoint: Instant,
     next_flush: Instant,
@@ -186,6 +191,7 @@ impl Process {
             calls: BTreeMap::new(),
             touched: BTreeSet::new(),
             transactions: Transactions::new(io.now),
+            groups: Groups::new(),
             next_shrink: io.now + settings.replica_lag_time_max / 2,
             next_checkpoint: io.now + settings.high_watermark_checkpoint_interval,
             next_flush: io.now + settings.flush_interval,
@@ -252,6 +258,24 @@ impl Process {
                 io.reply(call, Response::Verified(answer));
             }
             Request::WriteMarkers(markers) => self.on_write_markers(call, &markers, io),
+            Request::CommitOffset(commit) => self.on_offset_commit(call, commit, io),
+            Request::FetchOffset {
+                group_id,
+                partition,
+            } => {
+                let fetched = self.fetch_offset(&group_id, &partition);
+                let leader = self.leads(&Settings::offsets_partition());
+                let leader_epoch = leader.map_or(LeaderEpoch::NONE, |replica| {
+                    replica.partition.leader_epoch()
+                });
+                io.reply(
+                    call,
+                    Response::Offset {
+                        fetched,
+                        leader_epoch,
+                    },
+                );
+            }
             Request::Consume {
                 partition,
                 fetch_offset,
@@ -347,6 +371,7 @@ impl Process {
             .chain(self.followers.values().filter_map(|f| f.next_deadline(now)))
             .chain(self.fetches.values().map(|fetch| fetch.deadline))
             .chain(self.transactions.next_deadline())
+            .chain(self.groups.next_deadline())
             .chain(
                 self.replicas
                     .values()

@@ -14,16 +14,16 @@ use ottla_record::{
     TransactionResult, end_transaction_marker,
 };
 use ottla_replication::partition::Required;
-use ottla_storage::{FetchIsolation, VerificationGuard};
+use ottla_storage::{FetchIsolation, Log, VerificationGuard};
 use ottla_transaction_coordinator::{
-    Answers, Event, ExpectedProducer, Loader, MarkerDestination, MarkerSender, Request, SendToken,
-    SenderAction, SenderEvent, Status, TransactionAction, TransactionCoordinatorShard,
-    TransactionMarkers,
+    Answers, Event, ExpectedProducer, LoadOutcome, Loader, MarkerDestination, MarkerSender,
+    Request, SendToken, SenderAction, SenderEvent, Status, TransactionAction,
+    TransactionCoordinatorShard, TransactionMarkers,
 };
 
 use super::leading::Waiter;
 use super::{Io, Process, Purpose};
-use crate::message::{CallId, Lane, Request as Call, Response};
+use crate::message::{CallId, Lane, OffsetCommit, Request as Call, Response};
 
 /// `transaction.abort.timed.out.transaction.cleanup.interval.ms`
 const ABORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ const MARKER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the log of a partition is read.
 const LOAD_TIME: Duration = Duration::from_millis(20);
 /// Bytes read at once.
-const READ_BYTES_MAX: usize = 1 << 20;
+pub(super) const READ_BYTES_MAX: usize = 1 << 20;
 
 /// Everything about transactions that one broker has in memory.
 pub(super) struct Transactions {
@@ -41,6 +41,8 @@ pub(super) struct Transactions {
     /// News of leadership that no shard has heard yet.
     leadership: VecDeque<(i32, Leadership)>,
     loads: Vec<(Instant, i32, Loader)>,
+    /// Partitions that are read, but not replicated as far as they were read.
+    unreplicated: Vec<(i32, Loader)>,
     events: VecDeque<(i32, Event)>,
     to_sender: VecDeque<SenderEvent>,
     callers: BTreeMap<RequestId, CallId>,
@@ -74,14 +76,20 @@ pub(super) struct MarkerPlace {
 struct Markers {
     left: usize,
     answers: Answers,
+    outcomes: BTreeMap<(ProducerId, TopicPartition), TransactionOutcome>,
 }
 
-/// Records that wait for the answer of their transaction's coordinator.
+/// What waits for the answer of its transaction's coordinator.
 pub(super) struct Verification {
     call: CallId,
     partition: TopicPartition,
     guard: VerificationGuard,
-    records: Bytes,
+    work: Unverified,
+}
+
+pub(super) enum Unverified {
+    Records(Bytes),
+    Offset(OffsetCommit),
 }
 
 impl Transactions {
@@ -91,6 +99,7 @@ impl Transactions {
             sender: MarkerSender::new(),
             leadership: VecDeque::new(),
             loads: Vec::new(),
+            unreplicated: Vec::new(),
             events: VecDeque::new(),
             to_sender: VecDeque::new(),
             callers: BTreeMap::new(),
@@ -210,6 +219,9 @@ impl Process {
             self.complete_waiting(io);
             self.follow_leadership(io);
             self.finish_loads(io);
+            if self.coordinate_groups(io) {
+                continue;
+            }
             let Some((partition, event)) = self.transactions.events.pop_front() else {
                 let Some(event) = self.transactions.to_sender.pop_front() else {
                     return;
@@ -258,9 +270,17 @@ impl Process {
                 self.halted.get_or_insert(error);
                 return;
             }
+            self.transactions.unreplicated.push((partition, loader));
+        }
+        for (partition, loader) in std::mem::take(&mut self.transactions.unreplicated) {
+            let tp = TopicPartition::new(TRANSACTION_STATE_TOPIC, partition);
+            let high_watermark = self.log(&tp).map_or(0, Log::high_watermark);
             let mut actions = Vec::new();
             let shard = self.transactions.shard(partition);
-            shard.finish_load(both(io), loader, &mut actions);
+            let outcome = shard.finish_load(both(io), loader, high_watermark, &mut actions);
+            if let LoadOutcome::NotReplicated(loader) = outcome {
+                self.transactions.unreplicated.push((partition, loader));
+            }
             self.perform_transaction_actions(partition, actions, io);
         }
     }
@@ -284,6 +304,7 @@ impl Process {
                 let batch = batch.map_err(|error| error.to_string())?;
                 next = batch.last_offset() + 1;
                 replay(&batch, loader)?;
+                loader.read_to(next);
             }
         }
         Ok(())
@@ -319,7 +340,9 @@ impl Process {
                     let timeout = Duration::from_millis(timeout_ms.max(0) as u64);
                     let token = append.token;
                     let waiter = Waiter::Coordinator(Appended { partition, token });
-                    if let Err((_, error)) = self.append_for(&tp, waiter, timeout, batch, io) {
+                    let guard = VerificationGuard::NONE;
+                    let refused = self.append_for(&tp, waiter, guard, timeout, batch, io);
+                    if let Err((_, error)) = refused {
                         let result = Err(error);
                         let event = Event::AppendDone { token, result };
                         self.transactions.events.push_back((partition, event));
@@ -453,10 +476,16 @@ impl Process {
         io: &mut Io<'_>,
     ) {
         let left = markers.iter().map(|marker| marker.partitions.len()).sum();
-        let answers = Answers::new();
-        self.transactions
-            .markers
-            .insert(call, Markers { left, answers });
+        let outcomes = markers.iter().flat_map(|marker| {
+            let of = |tp: &TopicPartition| ((marker.key.producer_id, tp.clone()), marker.outcome);
+            marker.partitions.iter().map(of)
+        });
+        let waiting = Markers {
+            left,
+            answers: Answers::new(),
+            outcomes: outcomes.collect(),
+        };
+        self.transactions.markers.insert(call, waiting);
         for marker in markers {
             for tp in &marker.partitions {
                 let key = (marker.key.producer_id, tp.clone());
@@ -482,7 +511,14 @@ impl Process {
                 )
                 .expect("the clock is not negative");
                 let waiter = Waiter::Marker(place);
-                let refused = self.append_for(tp, waiter, MARKER_TIMEOUT, records, io);
+                let refused = self.append_for(
+                    tp,
+                    waiter,
+                    VerificationGuard::NONE,
+                    MARKER_TIMEOUT,
+                    records,
+                    io,
+                );
                 if let Err((Waiter::Marker(place), error)) = refused {
                     self.on_marker_done(place, error, io);
                 }
@@ -494,6 +530,12 @@ impl Process {
         let Some(markers) = self.transactions.markers.get_mut(&place.call) else {
             return;
         };
+        if error.is_none()
+            && let Some(outcome) = markers.outcomes.get(&place.key)
+        {
+            let (producer_id, tp) = &place.key;
+            self.groups.completed(tp, *producer_id, *outcome);
+        }
         markers.answers.insert(place.key, error);
         markers.left -= 1;
         if markers.left == 0
@@ -532,6 +574,25 @@ impl Process {
             producer_epoch: batch.producer_epoch,
         };
         let sequence = batch.base_sequence;
+        let work = Unverified::Records(records);
+        self.verify_first(call, transactional_id, producer, sequence, tp, work, io);
+    }
+
+    /// Does some work once the transaction's coordinator says that its partition is in it.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "records and offsets have no more in common"
+    )]
+    pub(super) fn verify_first(
+        &mut self,
+        call: CallId,
+        transactional_id: &Arc<str>,
+        producer: ExpectedProducer,
+        sequence: i32,
+        tp: &TopicPartition,
+        work: Unverified,
+        io: &mut Io<'_>,
+    ) {
         let replica = self.replicas.get_mut(tp);
         let led = replica.filter(|replica| replica.partition.is_leader());
         let guard = led.and_then(|replica| replica.log.as_mut()).map_or(
@@ -542,15 +603,15 @@ impl Process {
                 log.maybe_start_transaction_verification(id, sequence, epoch, io.wall)
             },
         );
-        if guard == VerificationGuard::NONE {
-            return self.on_produce(call, tp, (Required::InSyncReplicas, guard), records, io);
-        }
         let waiting = Verification {
             call,
             partition: tp.clone(),
             guard,
-            records,
+            work,
         };
+        if guard == VerificationGuard::NONE {
+            return self.go_on(waiting, io);
+        }
         let partitions = BTreeSet::from([tp.clone()]);
         let coordinator = self.settings.transaction_partition(transactional_id);
         let alive = |id: &BrokerId| self.metadata.is_alive(*id);
@@ -572,6 +633,22 @@ impl Process {
         }
     }
 
+    fn go_on(&mut self, waiting: Verification, io: &mut Io<'_>) {
+        let Verification {
+            call,
+            partition,
+            guard,
+            work,
+        } = waiting;
+        match work {
+            Unverified::Records(records) => {
+                let required = (Required::InSyncReplicas, guard);
+                self.on_produce(call, &partition, required, records, io);
+            }
+            Unverified::Offset(commit) => self.commit_offset(call, commit, guard, io),
+        }
+    }
+
     pub(super) fn on_verified(
         &mut self,
         waiting: Verification,
@@ -584,13 +661,15 @@ impl Process {
                 .map_or(ErrorCode::None, |(_, answer)| *answer),
             _ => ErrorCode::NetworkException,
         };
-        let required = (Required::InSyncReplicas, waiting.guard);
         let told = match error {
-            ErrorCode::None => {
-                let (call, tp) = (waiting.call, &waiting.partition);
-                return self.on_produce(call, tp, required, waiting.records, io);
-            }
+            ErrorCode::None => return self.go_on(waiting, io),
             ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            error => error,
+        };
+        if let Unverified::Offset(_) = waiting.work {
+            return Self::refuse_offset(waiting.call, told, io);
+        }
+        let told = match told {
             ErrorCode::ConcurrentTransactions
             | ErrorCode::NetworkException
             | ErrorCode::CoordinatorLoadInProgress
@@ -607,7 +686,7 @@ impl Process {
     }
 }
 
-fn both(io: &Io<'_>) -> Now {
+pub(super) fn both(io: &Io<'_>) -> Now {
     Now {
         instant: io.now,
         timestamp: io.wall,

@@ -141,7 +141,9 @@ impl World {
         self.perform(actions);
         self.feed(&mut loader);
         let mut actions = Vec::new();
-        assert!(self.shard.finish_load(self.now, loader, &mut actions));
+        let end = loader.end_offset();
+        let outcome = self.shard.finish_load(self.now, loader, end, &mut actions);
+        assert!(matches!(outcome, LoadOutcome::Serving), "{outcome:?}");
         self.perform(actions);
     }
 
@@ -152,6 +154,7 @@ impl World {
                     .replay(record.key.clone(), record.value.clone())
                     .unwrap();
             }
+            loader.read_to(loader.end_offset() + 1);
         }
     }
 

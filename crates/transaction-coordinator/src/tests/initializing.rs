@@ -26,7 +26,8 @@ fn at_epoch(epoch: i16) -> World {
     let mut loader = world.shard.begin_load(epoch, &mut actions).unwrap();
     let (key, value) = (records::key(ID).unwrap(), records::value(&value).unwrap());
     loader.replay(key, Some(value)).unwrap();
-    assert!(world.shard.finish_load(world.now, loader, &mut actions));
+    let outcome = world.shard.finish_load(world.now, loader, 0, &mut actions);
+    assert!(matches!(outcome, LoadOutcome::Serving), "{outcome:?}");
     world
 }
 

@@ -25,7 +25,10 @@ fn requests_hear_where_the_coordinator_is_not() {
         .unwrap();
     assert_eq!(world.shard.status(), Status::Loading);
     check(&mut world, E::CoordinatorLoadInProgress);
-    assert!(world.shard.finish_load(world.now, loader, &mut Vec::new()));
+    let outcome = world
+        .shard
+        .finish_load(world.now, loader, 0, &mut Vec::new());
+    assert!(matches!(outcome, LoadOutcome::Serving), "{outcome:?}");
     assert_eq!(world.init(None), Ok(producer(0, 0)));
     world.event(Event::Resigned(Some(LeaderEpoch(2))));
     check(&mut world, E::NotCoordinator);
@@ -64,9 +67,13 @@ fn old_news_of_leadership_is_ignored() {
         .shard
         .begin_load(LeaderEpoch(6), &mut actions)
         .unwrap();
-    assert!(!world.shard.finish_load(world.now, overtaken, &mut actions));
+    let outcome = world
+        .shard
+        .finish_load(world.now, overtaken, 0, &mut actions);
+    assert!(matches!(outcome, LoadOutcome::Overtaken), "{outcome:?}");
     assert_eq!(world.shard.status(), Status::Loading);
-    assert!(world.shard.finish_load(world.now, newer, &mut actions));
+    let outcome = world.shard.finish_load(world.now, newer, 0, &mut actions);
+    assert!(matches!(outcome, LoadOutcome::Serving), "{outcome:?}");
     world.event(Event::Resigned(Some(LeaderEpoch(5))));
     assert_eq!(world.shard.status(), Status::Active);
     world.event(Event::Resigned(None));
@@ -110,6 +117,86 @@ fn a_load_repeats_the_markers_of_decided_transactions() {
         assert_eq!(world.partitions[&t(1)].markers, [marker]);
         assert!(world.partitions[&t(2)].markers.is_empty());
     }
+}
+
+#[test]
+fn nothing_is_served_or_marked_before_what_was_loaded_is_replicated() {
+    let (mut world, who) = World::in_state(S::PrepareCommit);
+    let mut actions = Vec::new();
+    let mut loader = world
+        .shard
+        .begin_load(LeaderEpoch(2), &mut actions)
+        .unwrap();
+    world.feed(&mut loader);
+    let end = loader.end_offset();
+    assert_eq!(end, 3, "Empty, Ongoing, PrepareCommit");
+    actions.clear();
+    for high_watermark in [0, end - 1] {
+        let outcome = world
+            .shard
+            .finish_load(world.now, loader, high_watermark, &mut actions);
+        let LoadOutcome::NotReplicated(again) = outcome else {
+            panic!("{outcome:?} at {high_watermark}");
+        };
+        loader = again;
+        assert!(actions.is_empty(), "{actions:?}");
+        assert_eq!(world.shard.status(), Status::Loading);
+        assert_eq!(world.add(who, &[t(0)]), E::CoordinatorLoadInProgress);
+        assert_eq!(world.verify(who, &[t(0)]), [E::CoordinatorLoadInProgress]);
+    }
+    let outcome = world
+        .shard
+        .finish_load(world.now, loader, end, &mut actions);
+    assert!(matches!(outcome, LoadOutcome::Serving), "{outcome:?}");
+    assert!(
+        matches!(&actions[..], [TransactionAction::SendMarkers(_)]),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_load_that_waits_for_replication_may_be_overtaken() {
+    let (mut world, _) = World::in_state(S::PrepareCommit);
+    let mut actions = Vec::new();
+    let mut loader = world
+        .shard
+        .begin_load(LeaderEpoch(2), &mut actions)
+        .unwrap();
+    world.feed(&mut loader);
+    let end = loader.end_offset();
+    let outcome = world
+        .shard
+        .finish_load(world.now, loader, end - 1, &mut actions);
+    let LoadOutcome::NotReplicated(loader) = outcome else {
+        panic!("{outcome:?}");
+    };
+    world.event(Event::Resigned(Some(LeaderEpoch(3))));
+    let outcome = world
+        .shard
+        .finish_load(world.now, loader, end, &mut actions);
+    assert!(matches!(outcome, LoadOutcome::Overtaken), "{outcome:?}");
+    assert_eq!(world.shard.status(), Status::NotOwned);
+}
+
+#[test]
+fn a_load_that_is_given_up_does_not_touch_the_next_one() {
+    let mut world = World::unloaded();
+    let mut actions = Vec::new();
+    let mut begin = |world: &mut World, epoch| {
+        let epoch = LeaderEpoch(epoch);
+        world.shard.begin_load(epoch, &mut actions).unwrap()
+    };
+    let first = begin(&mut world, 1);
+    let second = begin(&mut world, 2);
+    world.shard.give_up_load(&first);
+    assert_eq!(world.shard.status(), Status::Loading);
+    world.shard.give_up_load(&second);
+    assert_eq!(world.shard.status(), Status::NotOwned);
+    let third = begin(&mut world, 3);
+    let outcome = world
+        .shard
+        .finish_load(world.now, third, 0, &mut Vec::new());
+    assert!(matches!(outcome, LoadOutcome::Serving), "{outcome:?}");
 }
 
 #[test]
