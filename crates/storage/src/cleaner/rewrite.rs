@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use ottla_model::{Offset, ProducerId, Timestamp};
 use ottla_record::{
-    BatchIterator, BatchRetention, BatchView, DECOMPRESSED_SIZE_MAX, InvalidRecords, Magic, Record,
-    RecordFilter, filter_to,
+    BatchIterator, BatchRetention, BatchView, CompressionType, DECOMPRESSED_SIZE_MAX,
+    InvalidRecords, Magic, Record, RecordFilter, filter_to,
 };
 
 use super::choose::{LogToClean, values};
-use super::offset_map::OffsetMap;
+use super::offset_map::{KeyHash, OffsetMap};
 use super::output::{CleanedSegment, OffsetOverflow};
 use super::transactions::Transactions;
 use super::{CleanError, CleanerSettings, CleaningStats, Pace};
@@ -86,6 +86,7 @@ impl Cleaning<'_> {
     ) -> Result<bool, CleanError> {
         let position = u64::from(segment.offset_index.lookup(start)?.position);
         let mut chunks = Chunks::new(segment, position, self.settings)?;
+        let mut keys = Vec::new();
         while chunks.read(self.pace)? {
             let mut done = 0;
             for batch in BatchIterator::new(&chunks.buffer) {
@@ -96,14 +97,17 @@ impl Cleaning<'_> {
                     transactions.on_control_batch(&batch)?;
                 } else if !transactions.on_batch(&batch) {
                     let records = batch.records(DECOMPRESSED_SIZE_MAX)?;
+                    keys.clear();
                     for record in records.iter()? {
                         let record = record?;
                         if let Some(key) = record.key
                             && record.offset >= start
-                            && !self.map.put(key, record.offset)
                         {
-                            return Ok(false);
+                            keys.push((KeyHash::of(key), record.offset));
                         }
+                    }
+                    if !self.map.put_all(&keys) {
+                        return Ok(false);
                     }
                 }
                 if last_offset >= start {
@@ -398,6 +402,24 @@ impl Filter<'_> {
     }
 }
 
+impl Filter<'_> {
+    /// The slots of a batch's keys. Compressed batches are not unpacked twice for it.
+    fn bring_near(&self, batch: &BatchView<'_>) {
+        if batch.is_control() || !matches!(batch.compression_type(), Ok(CompressionType::None)) {
+            return;
+        }
+        // What is wrong with a record is told when it is looked at.
+        let Ok(records) = batch.records(DECOMPRESSED_SIZE_MAX) else {
+            return;
+        };
+        let Ok(records) = records.iter() else { return };
+        let keys = records
+            .map_while(Result::ok)
+            .filter_map(|record| record.key);
+        self.map.bring_near(keys.map(KeyHash::of));
+    }
+}
+
 impl RecordFilter for Filter<'_> {
     fn check_batch(&mut self, batch: &BatchView<'_>) -> (BatchRetention, bool) {
         let can_discard = if batch.is_control() {
@@ -416,6 +438,9 @@ impl RecordFilter for Filter<'_> {
                 || batch
                     .delete_horizon()
                     .is_some_and(|horizon| horizon <= self.now));
+        if !self.discards_records {
+            self.bring_near(batch);
+        }
         let retention = if self.is_last_of_producer(batch) {
             BatchRetention::RetainEmpty
         } else if self.discards_records {
