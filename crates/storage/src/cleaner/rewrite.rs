@@ -262,6 +262,7 @@ impl Cleaning<'_> {
                 discards_records: false,
                 error: None,
                 keyless: 0,
+                keys: Vec::new(),
             };
             let mut chunks = Chunks::new(segment, 0, self.settings)?;
             let mut retained = Vec::new();
@@ -386,6 +387,8 @@ struct Filter<'a> {
     discards_records: bool,
     error: Option<InvalidRecords>,
     keyless: u64,
+    /// Of the batch in work.
+    keys: Vec<KeyHash>,
 }
 
 impl Filter<'_> {
@@ -404,8 +407,9 @@ impl Filter<'_> {
 
 impl Filter<'_> {
     /// The slots of a batch's keys. Compressed batches are not unpacked twice for it.
-    fn bring_near(&self, batch: &BatchView<'_>) {
-        if batch.is_control() || !matches!(batch.compression_type(), Ok(CompressionType::None)) {
+    fn bring_near(&mut self, batch: &BatchView<'_>) {
+        let is_plain = matches!(batch.compression_type(), Ok(CompressionType::None));
+        if batch.is_control() || !is_plain {
             return;
         }
         // What is wrong with a record is told when it is looked at.
@@ -416,7 +420,10 @@ impl Filter<'_> {
         let keys = records
             .map_while(Result::ok)
             .filter_map(|record| record.key);
-        self.map.bring_near(keys.map(KeyHash::of));
+        // All hashes first: the loads are then close enough to each other to overlap.
+        self.keys.clear();
+        self.keys.extend(keys.map(KeyHash::of));
+        self.map.bring_near(self.keys.iter().copied());
     }
 }
 
