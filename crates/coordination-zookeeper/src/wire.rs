@@ -350,6 +350,19 @@ pub(crate) fn read_joined(
     count: usize,
     reader: &mut Reader,
 ) -> Result<Vec<Result<Reply, Error>>, Malformed> {
+    read_results(count, reader, |kind, reader| match kind {
+        GET_DATA => Ok(Ok(read_data(reader)?)),
+        -1 => Ok(Err(error_of(reader.int()?))),
+        _ => Err(Malformed("a result of an unknown kind")),
+    })
+}
+
+/// The results of a frame that carries several requests, each after a header that tells its kind.
+fn read_results<T>(
+    count: usize,
+    reader: &mut Reader,
+    mut read: impl FnMut(i32, &mut Reader) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
     let mut results = Vec::with_capacity(count);
     loop {
         let kind = reader.int()?;
@@ -359,16 +372,12 @@ pub(crate) fn read_joined(
             break;
         }
         if results.len() == count {
-            return Err(Malformed("more results than reads"));
+            return Err(Malformed("more results than requests"));
         }
-        results.push(match kind {
-            GET_DATA => Ok(read_data(reader)?),
-            -1 => Err(error_of(reader.int()?)),
-            _ => return Err(Malformed("a result of an unknown kind")),
-        });
+        results.push(read(kind, reader)?);
     }
     if results.len() < count {
-        return Err(Malformed("fewer results than reads"));
+        return Err(Malformed("fewer results than requests"));
     }
     Ok(results)
 }
@@ -396,18 +405,8 @@ fn read_multi(
     reader: &mut Reader,
     chroot: &Chroot,
 ) -> Result<Vec<OpResult>, Malformed> {
-    let mut results = Vec::with_capacity(count);
-    loop {
-        let kind = reader.int()?;
-        let is_end = reader.bool()?;
-        reader.int()?;
-        if is_end {
-            break;
-        }
-        if results.len() == count {
-            return Err(Malformed("more results than writes"));
-        }
-        results.push(match kind {
+    read_results(count, reader, |kind, reader| {
+        Ok(match kind {
             CREATE => OpResult::Created {
                 path: read_path(reader, chroot)?,
             },
@@ -419,12 +418,8 @@ fn read_multi(
                 code => OpResult::Failed(error_of(code)),
             },
             _ => return Err(Malformed("a result of an unknown kind")),
-        });
-    }
-    if results.len() < count {
-        return Err(Malformed("fewer results than writes"));
-    }
-    Ok(results)
+        })
+    })
 }
 
 fn read_stat(reader: &mut Reader) -> Result<Stat, Malformed> {
