@@ -13,13 +13,12 @@ use ottla_group_coordinator::{
 };
 use ottla_model::{ErrorCode, Instant, LeaderEpoch, Offset, ProducerId, TopicPartition};
 use ottla_record::{
-    BatchIterator, BatchView, DECOMPRESSED_SIZE_MAX, EndTransactionMarker, RecordBatchBuilder,
-    TransactionResult,
+    BatchView, DECOMPRESSED_SIZE_MAX, EndTransactionMarker, RecordBatchBuilder, TransactionResult,
 };
-use ottla_storage::{FetchIsolation, VerificationGuard};
+use ottla_storage::VerificationGuard;
 
 use super::leading::Waiter;
-use super::transactions::{READ_BYTES_MAX, Unverified, both};
+use super::transactions::{Unverified, both};
 use super::{Io, Process};
 use crate::message::{CallId, OffsetCommit, Response};
 use crate::settings::Settings;
@@ -269,28 +268,10 @@ impl Process {
         }
     }
 
-    /// Reads the whole log, up to its end and not only to the high watermark.
     fn read_groups(&self, loader: &mut Loader) -> Result<(), String> {
-        let tp = Settings::offsets_partition();
-        let Some(log) = self.log(&tp) else {
-            return Ok(());
-        };
-        let mut next = log.log_start_offset();
-        while next < log.log_end_offset() {
-            let isolation = FetchIsolation::LogEnd;
-            let read = log.reader().read(next, READ_BYTES_MAX, isolation, true);
-            let slice = read.map_err(|error| error.to_string())?.slice;
-            let bytes = slice
-                .ok_or_else(|| format!("{tp}: nothing at {next}"))?
-                .read()
-                .map_err(|error| error.to_string())?;
-            for batch in BatchIterator::new(&bytes) {
-                let batch = batch.map_err(|error| error.to_string())?;
-                next = batch.last_offset() + 1;
-                replay(&batch, loader)?;
-            }
-        }
-        Ok(())
+        self.read_back(&Settings::offsets_partition(), |batch| {
+            replay(batch, loader)
+        })
     }
 }
 

@@ -285,10 +285,22 @@ impl Process {
         }
     }
 
-    /// Reads the whole log, up to its end and not only to the high watermark.
     fn read_transactions(&self, partition: i32, loader: &mut Loader) -> Result<(), String> {
         let tp = TopicPartition::new(TRANSACTION_STATE_TOPIC, partition);
-        let Some(log) = self.log(&tp) else {
+        self.read_back(&tp, |batch| {
+            replay(batch, loader)?;
+            loader.read_to(batch.last_offset() + 1);
+            Ok(())
+        })
+    }
+
+    /// Shows every batch of a coordinator's log, up to its end and not only to the high watermark.
+    pub(super) fn read_back(
+        &self,
+        tp: &TopicPartition,
+        mut show: impl FnMut(&BatchView<'_>) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let Some(log) = self.log(tp) else {
             return Ok(());
         };
         let mut next = log.log_start_offset();
@@ -303,8 +315,7 @@ impl Process {
             for batch in BatchIterator::new(&bytes) {
                 let batch = batch.map_err(|error| error.to_string())?;
                 next = batch.last_offset() + 1;
-                replay(&batch, loader)?;
-                loader.read_to(next);
+                show(&batch)?;
             }
         }
         Ok(())
