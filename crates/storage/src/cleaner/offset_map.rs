@@ -60,11 +60,6 @@ impl OffsetMap {
             .all(|(key, offset)| self.put_hash(*key, *offset))
     }
 
-    /// As [`Self::put_all`], of one record.
-    pub fn put(&mut self, key: &[u8], offset: Offset) -> bool {
-        self.put_hash(KeyHash::of(key), offset)
-    }
-
     fn put_hash(&mut self, key: KeyHash, offset: Offset) -> bool {
         if self.keys >= self.keys_max {
             return false;
@@ -185,7 +180,8 @@ mod tests {
         let mut map = OffsetMap::new(SLOT_BYTES * 20_000, 0.9);
         for round in 0..2_i64 {
             for key in 0..10_000_i64 {
-                assert!(map.put(&key.to_be_bytes(), round * 10_000 + key));
+                let key_hash = KeyHash::of(&key.to_be_bytes());
+                assert!(map.put_all(&[(key_hash, round * 10_000 + key)]));
             }
         }
         assert_eq!(map.len(), 10_000);
@@ -208,7 +204,8 @@ mod tests {
             [(100, 0.9, 90), (100, 1.0, 99), (10, 0.01, 1), (1, 1.0, 1)]
         {
             let mut map = OffsetMap::new(SLOT_BYTES * slots, load_factor);
-            let taken = (0..200_u32).take_while(|key| map.put(&key.to_be_bytes(), 5));
+            let taken =
+                (0..200_u32).take_while(|key| map.put_all(&[(KeyHash::of(&key.to_be_bytes()), 5)]));
             assert_eq!(taken.count(), room, "{slots} {load_factor}");
         }
     }
