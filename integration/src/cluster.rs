@@ -1,5 +1,6 @@
 //! Brokers on one ZooKeeper ensemble.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -103,6 +104,11 @@ impl Cluster {
     /// The address of a broker by its id.
     pub fn address(&self, id: u32) -> String {
         self.brokers[id as usize - 1].address()
+    }
+
+    /// Where every broker keeps its log.
+    pub fn log_directories(&self) -> Vec<PathBuf> {
+        self.brokers.iter().map(Broker::log_directory).collect()
     }
 
     /// The ensemble.

@@ -52,7 +52,7 @@ fn a_cluster_of_three_forms_and_survives_the_loss_of_its_controller() {
         );
     }
     let records = load
-        .finish()
+        .finish(&cluster.log_directories())
         .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));
     eprintln!("{records} records");
     for id in cluster.ids() {

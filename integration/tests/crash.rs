@@ -31,7 +31,7 @@ fn what_was_acknowledged_survives_kill_9_under_load() {
         broker.restart().expect("a restart");
     }
     let records = load
-        .finish()
+        .finish(&[broker.log_directory()])
         .unwrap_or_else(|error| panic!("{error:#}\n{}", broker.log()));
     eprintln!("{records} records in {rounds} rounds");
     broker.stop().expect("a clean stop");

@@ -216,7 +216,7 @@ fn a_full_disk_on_one_replica_stops_nobody_else_and_loses_nothing() {
     one_of_two(&mut cluster, &load, &first);
     the_only_one(&mut cluster, &load, &second);
     let records = load
-        .finish()
+        .finish(&cluster.log_directories())
         .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));
     eprintln!("{records} records");
     for id in ALL {

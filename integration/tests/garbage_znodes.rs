@@ -387,7 +387,7 @@ fn garbage_in_znodes_harms_nobody_else() {
     let logs = site.logs();
     let Site { mut cluster, load } = site;
     let records = load
-        .finish()
+        .finish(&cluster.log_directories())
         .unwrap_or_else(|error| panic!("{error:#}\n{logs}"));
     eprintln!("{records} records");
     for id in ALL {

@@ -310,7 +310,7 @@ fn replicas_move_between_directories_under_load_through_a_crash_and_back() {
     assert!(text.contains("LogDirNotFoundException"), "{text}");
 
     node.assert_bulk_is_whole();
-    load.finish().expect("nothing is lost");
+    load.finish(&node.directories).expect("nothing is lost");
     node.broker.stop().expect("a clean stop");
     for name in names {
         node.dump(name);

@@ -87,7 +87,7 @@ impl Fall {
         self.cluster.wait_for_isrs("__consumer_offsets", 5, &ALL)?;
         self.load.wait_for_every_member()?;
         self.cluster.check_all_run()?;
-        let records = self.load.finish()?;
+        let records = self.load.finish(&self.cluster.log_directories())?;
         for id in ALL {
             self.cluster.broker(id).stop()?;
         }

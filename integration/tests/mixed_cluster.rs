@@ -121,7 +121,7 @@ impl Mixed {
     fn finish(&mut self, load: Load) -> anyhow::Result<()> {
         self.wait_until_all_are_in_sync()?;
         load.wait_for_progress()?;
-        let records = load.finish()?;
+        let records = load.finish(&self.cluster.log_directories())?;
         let (partitions, bytes) = wait_until_equal(&mut self.cluster, &[])?;
         self.tell(&format!(
             "{records} records; {partitions} partitions of {bytes} bytes are equal"

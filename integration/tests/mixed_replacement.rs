@@ -77,7 +77,7 @@ impl Replacement {
             load.wait_for_progress()?;
             self.tell(&format!("broker {id} is {program:?}"));
         }
-        let records = load.finish()?;
+        let records = load.finish(&self.cluster.log_directories())?;
         let (partitions, bytes) = wait_until_equal(&mut self.cluster, &[TABLE])?;
         self.tell(&format!(
             "{records} records; {partitions} partitions of {bytes} bytes are equal"

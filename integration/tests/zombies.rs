@@ -43,7 +43,7 @@ fn progress(load: &Load, cluster: &Cluster) {
 /// Ends the load, checks it, compares what is on the brokers' disks and stops them.
 fn finish(mut cluster: Cluster, load: Load, topics: &[(&str, u32)]) {
     let records = load
-        .finish()
+        .finish(&cluster.log_directories())
         .unwrap_or_else(|error| panic!("{error:#}\n{}", cluster.logs()));
     eprintln!("{records} records");
     for (topic, partitions) in topics {

@@ -102,7 +102,7 @@ impl Outage {
 
     fn finish(mut self) -> anyhow::Result<()> {
         self.cluster.check_all_run()?;
-        let records = self.load.finish()?;
+        let records = self.load.finish(&self.cluster.log_directories())?;
         for id in ALL {
             self.cluster.broker(id).stop()?;
         }

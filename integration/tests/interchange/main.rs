@@ -423,7 +423,9 @@ fn five_swaps_under_an_idempotent_producer_lose_and_duplicate_nothing() {
     }
     load.wait_for_progress()
         .expect("a producer and a consumer at work");
-    let records = load.finish().expect("nothing lost, nothing twice");
+    let records = load
+        .finish(&cluster.log_directories())
+        .expect("nothing lost, nothing twice");
     eprintln!("{records} records in {:?}", started.elapsed());
     cluster.broker(1).stop().expect("a clean stop");
     let directory = cluster.broker(1).log_directory();
