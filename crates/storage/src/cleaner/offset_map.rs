@@ -78,8 +78,8 @@ impl OffsetMap {
     }
 
     /// The last offset of a key.
-    pub fn get(&self, key: &[u8]) -> Option<Offset> {
-        let KeyHash([first, second]) = KeyHash::of(key);
+    pub fn get(&self, key: KeyHash) -> Option<Offset> {
+        let KeyHash([first, second]) = key;
         let word = self.slots[self.find(first, second)][2];
         word.checked_sub(1).map(|offset| offset as Offset)
     }
@@ -187,13 +187,16 @@ mod tests {
         assert_eq!(map.len(), 10_000);
         assert_eq!(map.latest_offset(), 19_999);
         for key in 0..10_000_i64 {
-            assert_eq!(map.get(&key.to_be_bytes()), Some(10_000 + key));
+            assert_eq!(map.get(KeyHash::of(&key.to_be_bytes())), Some(10_000 + key));
         }
-        assert_eq!(map.get(b"other"), None);
+        assert_eq!(map.get(KeyHash::of(b"other")), None);
         map.clear();
         assert!(map.is_empty());
         assert_eq!(
-            (map.get(&0_i64.to_be_bytes()), map.latest_offset()),
+            (
+                map.get(KeyHash::of(&0_i64.to_be_bytes())),
+                map.latest_offset()
+            ),
             (None, -1)
         );
     }

@@ -263,6 +263,7 @@ impl Cleaning<'_> {
                 error: None,
                 keyless: 0,
                 keys: Vec::new(),
+                next_key: 0,
             };
             let mut chunks = Chunks::new(segment, 0, self.settings)?;
             let mut retained = Vec::new();
@@ -387,8 +388,10 @@ struct Filter<'a> {
     discards_records: bool,
     error: Option<InvalidRecords>,
     keyless: u64,
-    /// Of the batch in work.
-    keys: Vec<KeyHash>,
+    /// Offsets and hashes of the records with keys of the batch in work, if it is not compressed.
+    keys: Vec<(Offset, KeyHash)>,
+    /// Those before this one were looked at.
+    next_key: usize,
 }
 
 impl Filter<'_> {
@@ -408,6 +411,8 @@ impl Filter<'_> {
 impl Filter<'_> {
     /// The slots of a batch's keys. Compressed batches are not unpacked twice for it.
     fn bring_near(&mut self, batch: &BatchView<'_>) {
+        self.keys.clear();
+        self.next_key = 0;
         let is_plain = matches!(batch.compression_type(), Ok(CompressionType::None));
         if batch.is_control() || !is_plain {
             return;
@@ -419,11 +424,21 @@ impl Filter<'_> {
         let Ok(records) = records.iter() else { return };
         let keys = records
             .map_while(Result::ok)
-            .filter_map(|record| record.key);
+            .filter_map(|record| Some((record.offset, KeyHash::of(record.key?))));
         // All hashes first: the loads are then close enough to each other to overlap.
-        self.keys.clear();
-        self.keys.extend(keys.map(KeyHash::of));
-        self.map.bring_near(self.keys.iter().copied());
+        self.keys.extend(keys);
+        self.map.bring_near(self.keys.iter().map(|(_, hash)| *hash));
+    }
+
+    /// The hash of a record's key, as it was computed for `bring_near` or else anew.
+    fn hash_of(&mut self, offset: Offset, key: &[u8]) -> KeyHash {
+        match self.keys.get(self.next_key) {
+            Some((known, hash)) if *known == offset => {
+                self.next_key += 1;
+                *hash
+            }
+            _ => KeyHash::of(key),
+        }
     }
 }
 
@@ -469,7 +484,8 @@ impl RecordFilter for Filter<'_> {
             self.keyless += 1;
             return false;
         };
-        let is_last = self.map.get(key).is_none_or(|last| record.offset >= last);
+        let hash = self.hash_of(record.offset, key);
+        let is_last = self.map.get(hash).is_none_or(|last| record.offset >= last);
         let outlives_horizon = || match batch.magic {
             Magic::V2 => batch
                 .delete_horizon()
