@@ -76,11 +76,11 @@ impl Tree {
             } => {
                 let owner = if *ephemeral { transaction.session } else { 0 };
                 let parent = paths::parent(path).ok_or("it creates the root")?;
-                if self.nodes.contains_key(path) {
+                if self.nodes.contains_key(path.as_str()) {
                     return Err("it creates a znode that exists");
                 }
                 let parent_node = self.nodes.get_mut(parent).ok_or("a parent is missing")?;
-                parent_node.children.insert(paths::name(path).to_owned());
+                parent_node.children += 1;
                 parent_node.children_created = parent_node.children_created.wrapping_add(1);
                 parent_node.pzxid = transaction.zxid;
                 if *ephemeral {
@@ -90,14 +90,16 @@ impl Tree {
                         .ok_or("its session is not open")?;
                     session.insert(path.clone());
                 }
-                self.nodes
-                    .insert(path.clone(), new_node(transaction, data.clone(), owner));
+                self.nodes.insert(
+                    path.as_str().into(),
+                    new_node(transaction, data.clone(), owner),
+                );
                 self.watches.created(path, parent, &mut applied.watches);
             }
             Change::SetData { path, data } => {
                 let node = self
                     .nodes
-                    .get_mut(path)
+                    .get_mut(path.as_str())
                     .ok_or("it sets a znode that is missing")?;
                 node.data.clone_from(data);
                 node.version = node.version.wrapping_add(1);
@@ -110,16 +112,16 @@ impl Tree {
                 let parent = paths::parent(path).ok_or("it deletes the root")?;
                 let node = self
                     .nodes
-                    .remove(path)
+                    .remove(path.as_str())
                     .ok_or("it deletes a znode that is missing")?;
-                if !node.children.is_empty() {
+                if node.children > 0 {
                     return Err("it deletes a znode with children");
                 }
                 if let Some(session) = self.sessions.get_mut(&node.ephemeral_owner) {
                     session.remove(path);
                 }
                 let parent_node = self.nodes.get_mut(parent).ok_or("a parent is missing")?;
-                parent_node.children.remove(paths::name(path));
+                parent_node.children -= 1;
                 parent_node.pzxid = transaction.zxid;
                 self.watches.deleted(path, parent, &mut applied.watches);
             }

@@ -56,7 +56,7 @@ impl Tree {
                 children_created: get_i32(bytes)?,
                 ephemeral_owner: get_i64(bytes)?,
                 data: get_data(bytes)?,
-                children: BTreeSet::new(),
+                children: 0,
             };
             has_root |= path == "/";
             tree.insert(path, node)?;
@@ -73,18 +73,21 @@ impl Tree {
         if let Some(parent) = paths::parent(&path) {
             let parent = self.nodes.get_mut(parent);
             let parent = parent.ok_or(DamagedSnapshot("a parent is missing"))?;
-            if !parent.children.insert(paths::name(&path).to_owned()) {
+            parent.children += 1;
+            if self.nodes.contains_key(path.as_str()) {
                 return Err(DamagedSnapshot("a znode comes twice"));
             }
         } else if path != "/" {
             return Err(DamagedSnapshot("a path is not absolute"));
+        } else if self.nodes.len() > 1 {
+            return Err(DamagedSnapshot("the root does not come first"));
         }
         if node.ephemeral_owner != 0 {
             let session = self.sessions.get_mut(&node.ephemeral_owner);
             let session = session.ok_or(DamagedSnapshot("an owner is missing"))?;
             session.insert(path.clone());
         }
-        self.nodes.insert(path, node);
+        self.nodes.insert(path.into_boxed_str(), node);
         Ok(())
     }
 }

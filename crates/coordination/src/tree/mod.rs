@@ -19,6 +19,7 @@ mod transaction;
 mod watches;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use bytes::Bytes;
 use ottla_model::Timestamp;
@@ -37,8 +38,8 @@ use watches::Watches;
 /// The tree, its sessions and their watches.
 #[derive(Clone, Debug)]
 pub struct Tree {
-    /// By full path; always holds `/`.
-    nodes: BTreeMap<String, Node>,
+    /// By full path; always holds `/`. What lies below a path is a range of it.
+    nodes: BTreeMap<Box<str>, Node>,
     /// Open sessions and the ephemeral znodes of each.
     sessions: BTreeMap<i64, BTreeSet<String>>,
     watches: Watches,
@@ -69,7 +70,8 @@ struct Node {
     /// `2 × children_created − children` as cversion: creations plus deletions.
     children_created: i32,
     ephemeral_owner: i64,
-    children: BTreeSet<String>,
+    /// How many there are. Their names are not kept once more: see [`Tree::child_names`].
+    children: u32,
 }
 
 impl Default for Tree {
@@ -82,7 +84,7 @@ impl Tree {
     /// A tree that has only its root.
     pub fn new() -> Self {
         Self {
-            nodes: BTreeMap::from([("/".to_owned(), Node::default())]),
+            nodes: BTreeMap::from([("/".into(), Node::default())]),
             sessions: BTreeMap::new(),
             watches: Watches::default(),
             last_zxid: 0,
@@ -213,15 +215,45 @@ impl Tree {
     fn get_children(&mut self, session: i64, path: &str, watch: bool) -> Result<Reply, Error> {
         valid(path)?;
         let node = self.node(path)?;
-        let names = node.children.iter().cloned().collect();
         let reply = Reply::Children {
-            names,
+            names: self.child_names(path),
             stat: node.stat(),
         };
         if watch {
             self.watches.arm_children(path, session);
         }
         Ok(reply)
+    }
+
+    /// The names of a znode's children, in their order. Whole subtrees are skipped: it takes one or
+    /// two searches per child.
+    fn child_names(&self, path: &str) -> Vec<String> {
+        let prefix = if path == "/" {
+            path.to_owned()
+        } else {
+            format!("{path}/")
+        };
+        let mut names = Vec::new();
+        let mut from = Bound::Included(prefix.clone());
+        loop {
+            let bounds = (from.as_ref().map(String::as_str), Bound::Unbounded);
+            let next = self.nodes.range::<str, _>(bounds).next();
+            let Some((key, name)) =
+                next.and_then(|(key, _)| Some((key, key.strip_prefix(&*prefix)?)))
+            else {
+                return names;
+            };
+            from = match name.split_once('/') {
+                // The character after the slash: behind all that lies below this child.
+                Some((child, _)) => Bound::Included(format!("{prefix}{child}0")),
+                None => {
+                    if !name.is_empty() {
+                        names.push(name.to_owned());
+                    }
+                    Bound::Excluded(key.to_string())
+                }
+            };
+        }
     }
 
     fn node(&self, path: &str) -> Result<&Node, Error> {
@@ -246,7 +278,7 @@ impl Outcome {
 
 impl Node {
     fn stat(&self) -> Stat {
-        let num_children = saturate(self.children.len());
+        let num_children = i32::try_from(self.children).unwrap_or(i32::MAX);
         Stat {
             czxid: self.czxid,
             mzxid: self.mzxid,

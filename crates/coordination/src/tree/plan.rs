@@ -107,7 +107,7 @@ struct Planner<'a> {
 #[derive(Clone, Copy)]
 struct Record {
     version: i32,
-    children: usize,
+    children: u32,
     children_created: i32,
     is_ephemeral: bool,
 }
@@ -241,7 +241,7 @@ impl Planner<'_> {
         debug_assert!(self.tree.sessions.contains_key(&self.session));
         self.tree.node(path).map(|node| Record {
             version: node.version,
-            children: node.children.len(),
+            children: node.children,
             children_created: node.children_created,
             is_ephemeral: node.ephemeral_owner != 0,
         })

@@ -196,3 +196,34 @@ fn the_number_of_a_sequential_znode_counts_creations_only() {
     };
     assert_eq!((stat.cversion, stat.num_children), (6, 0));
 }
+
+#[test]
+fn children_are_told_from_what_lies_below_and_beside_them() {
+    let (mut tree, session) = tree();
+    let paths = [
+        "/a", "/a/b", "/a/b/c", "/a/b/c/d", "/a/b-2", "/a/b-2/c", "/a/b.", "/a/b0", "/a/b0/c",
+        "/a/bb", "/a-", "/a-/b", "/a0", "/b", "/ä", "/ä/ö",
+    ];
+    for path in paths {
+        let outcome = tree.handle(session, &create(path, CreateMode::Persistent), NOW);
+        assert!(outcome.result.is_ok(), "{path}");
+    }
+    for (path, children) in [
+        ("/", &["a", "a-", "a0", "b", "ä"] as &[_]),
+        ("/a", &["b", "b-2", "b.", "b0", "bb"]),
+        ("/a/b", &["c"]),
+        ("/a/b-2", &["c"]),
+        ("/a/bb", &[]),
+        ("/ä", &["ö"]),
+    ] {
+        let request = Request::GetChildren {
+            path: path.into(),
+            watch: false,
+        };
+        let Ok(Reply::Children { names, stat }) = tree.handle(session, &request, NOW).result else {
+            panic!("no children of {path}");
+        };
+        assert_eq!(names, children, "{path}");
+        assert_eq!(stat.num_children as usize, children.len(), "{path}");
+    }
+}
