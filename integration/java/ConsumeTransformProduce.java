@@ -22,7 +22,7 @@ import org.apache.kafka.common.errors.RetriableException;
  * transactions that hold the group's position too, until the group has read COUNT records; prints a line for each.
  */
 public final class ConsumeTransformProduce {
-    private static final long DEADLINE_MS = 120_000;
+    private static final long DEADLINE_MS = 240_000;
 
     public static void main(String[] arguments) {
         String bootstrap = arguments[0];
@@ -74,7 +74,8 @@ public final class ConsumeTransformProduce {
 
     private static void backToCommitted(KafkaConsumer<String, String> consumer) {
         Set<TopicPartition> assigned = consumer.assignment();
-        Map<TopicPartition, OffsetAndMetadata> committed = consumer.committed(assigned);
+        Map<TopicPartition, OffsetAndMetadata> committed = new HashMap<>();
+        untilDone(() -> committed.putAll(consumer.committed(assigned)));
         for (TopicPartition partition : assigned) {
             OffsetAndMetadata place = committed.get(partition);
             consumer.seek(partition, place == null ? 0 : place.offset());
@@ -119,6 +120,7 @@ public final class ConsumeTransformProduce {
         p.put("isolation.level", "read_committed");
         p.put("session.timeout.ms", "10000");
         p.put("max.poll.records", "50");
+        p.put("default.api.timeout.ms", "60000");
         p.put("key.deserializer", "org.apache.kafka.common.serialization.StringDeserializer");
         p.put("value.deserializer", "org.apache.kafka.common.serialization.StringDeserializer");
         return p;
@@ -128,6 +130,9 @@ public final class ConsumeTransformProduce {
         Properties p = new Properties();
         p.put("bootstrap.servers", bootstrap);
         p.put("transactional.id", transactionalId);
+        p.put("transaction.timeout.ms", "600000");
+        p.put("delivery.timeout.ms", "240000");
+        p.put("max.block.ms", "240000");
         p.put("key.serializer", "org.apache.kafka.common.serialization.StringSerializer");
         p.put("value.serializer", "org.apache.kafka.common.serialization.StringSerializer");
         return p;

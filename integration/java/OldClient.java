@@ -17,6 +17,10 @@ public final class OldClient {
             p.put("key.serializer", "org.apache.kafka.common.serialization.StringSerializer");
             p.put("value.serializer", "org.apache.kafka.common.serialization.StringSerializer");
             p.put("acks", "all");
+            // By default it gives up what a leader does not take at once.
+            p.put("retries", "1000000");
+            p.put("max.in.flight.requests.per.connection", "1");
+            p.put("request.timeout.ms", "120000");
             try (KafkaProducer<String, String> producer = new KafkaProducer<>(p)) {
                 java.util.List<java.util.concurrent.Future<?>> sent = new java.util.ArrayList<>();
                 for (int i = 0; i < count; i++) {
@@ -32,11 +36,12 @@ public final class OldClient {
         p.put("value.deserializer", "org.apache.kafka.common.serialization.StringDeserializer");
         p.put("group.id", "old-" + topic);
         p.put("auto.offset.reset", "earliest");
+        p.put("session.timeout.ms", "60000");
         try (KafkaConsumer<String, String> consumer = new KafkaConsumer<>(p)) {
             consumer.subscribe(Collections.singletonList(topic));
             StringBuilder out = new StringBuilder();
             int seen = 0;
-            long end = System.currentTimeMillis() + 60_000;
+            long end = System.currentTimeMillis() + 180_000;
             while (seen < count && System.currentTimeMillis() < end) {
                 for (ConsumerRecord<String, String> record : consumer.poll(200)) {
                     out.append(record.value()).append('\n');

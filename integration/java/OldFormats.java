@@ -40,6 +40,10 @@ public final class OldFormats {
         p.put("value.serializer", STRING + "Serializer");
         p.put("acks", "all");
         p.put("compression.type", codec);
+        // Old ones give up by default what a leader does not take at once.
+        p.put("retries", "1000000");
+        p.put("max.in.flight.requests.per.connection", "1");
+        p.put("request.timeout.ms", "100000");
         p.put("linger.ms", "20");
         p.put("batch.size", "3000");
         if (inTransactions) {
@@ -95,7 +99,7 @@ public final class OldFormats {
             consumer.seek(partition, offset);
             StringBuilder out = new StringBuilder();
             int seen = 0;
-            long end = System.currentTimeMillis() + 30_000;
+            long end = System.currentTimeMillis() + 180_000;
             while (seen < count && System.currentTimeMillis() < end) {
                 for (ConsumerRecord<String, String> record : consumer.poll(200)) {
                     out.append(record.topic()).append(' ').append(record.offset()).append(' ')

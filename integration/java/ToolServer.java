@@ -31,7 +31,7 @@ import org.apache.kafka.common.utils.Exit;
  * --add-opens java.base/java.lang=ALL-UNNAMED.
  */
 public final class ToolServer {
-    private static final long DEADLINE_SECONDS = 120;
+    private static final long DEADLINE_SECONDS = 600;
     /** The code for a tool that did not end; nothing can run after it. */
     private static final int HUNG = 124;
 

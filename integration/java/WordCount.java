@@ -4,10 +4,12 @@ import java.util.Properties;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicLong;
 
+import org.apache.kafka.common.errors.RetriableException;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.streams.KafkaStreams;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.StreamsConfig;
+import org.apache.kafka.streams.errors.MissingSourceTopicException;
 import org.apache.kafka.streams.errors.StreamsUncaughtExceptionHandler.StreamThreadExceptionResponse;
 import org.apache.kafka.streams.kstream.Produced;
 
@@ -31,6 +33,7 @@ public final class WordCount {
         p.put(StreamsConfig.consumerPrefix("auto.offset.reset"), "earliest");
         p.put(StreamsConfig.consumerPrefix("session.timeout.ms"), "10000");
         p.put(StreamsConfig.consumerPrefix("max.poll.records"), "200");
+        p.put(StreamsConfig.producerPrefix("max.block.ms"), "240000");
 
         AtomicLong seen = new AtomicLong();
         StreamsBuilder builder = new StreamsBuilder();
@@ -49,10 +52,14 @@ public final class WordCount {
             .to(arguments[2], Produced.with(Serdes.String(), Serdes.String()));
 
         CountDownLatch failed = new CountDownLatch(1);
+        AtomicLong replaced = new AtomicLong();
         KafkaStreams streams = new KafkaStreams(builder.build(), p);
         streams.setUncaughtExceptionHandler(e -> {
             System.err.println("failed " + e);
             e.printStackTrace();
+            if (isPassing(e) && replaced.incrementAndGet() < 20) {
+                return StreamThreadExceptionResponse.REPLACE_THREAD;
+            }
             failed.countDown();
             return StreamThreadExceptionResponse.SHUTDOWN_CLIENT;
         });
@@ -60,5 +67,15 @@ public final class WordCount {
         streams.start();
         failed.await();
         System.exit(1);
+    }
+
+    /** A broker that has just started may not know a topic yet, or nobody may answer for long. */
+    private static boolean isPassing(Throwable e) {
+        for (Throwable cause = e; cause != null; cause = cause.getCause()) {
+            if (cause instanceof MissingSourceTopicException || cause instanceof RetriableException) {
+                return true;
+            }
+        }
+        return false;
     }
 }

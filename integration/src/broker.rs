@@ -14,8 +14,8 @@ use crate::process::Process;
 use crate::tools;
 use crate::wait::wait_for;
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
-const STOP_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(180);
+const STOP_DEADLINE: Duration = Duration::from_secs(180);
 
 /// The program that a broker runs; a restart may take the other one on the same directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,14 +4,18 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use kafka_protocol::messages::{BrokerId, MetadataRequest};
 
 use crate::broker::{Broker, Program};
+use crate::direct::Direct;
 use crate::free_port::free_port;
 use crate::wait::wait_for;
 use crate::znodes::Znodes;
 use crate::zookeeper::Zookeeper;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
+
+const METADATA_VERSION: i16 = 12;
 
 /// Brokers with the ids 1, 2, 3 … and the ensemble that they share; all end when it is dropped.
 #[derive(Debug)]
@@ -33,7 +37,8 @@ impl Cluster {
     }
 
     /// Starts a broker for each of `programs` on an ensemble, with these keys over those of small
-    /// test brokers: internal topics are replicated to three at most, sessions last six seconds.
+    /// test brokers: internal topics are replicated to three at most. Sessions last so long that
+    /// none ends by itself where a machine stops for a while; see [`Self::end_session`].
     pub fn start_on(
         zookeeper: Zookeeper,
         programs: &[Program],
@@ -57,7 +62,7 @@ impl Cluster {
             let mut all = vec![
                 ("broker.id", id.as_str()),
                 ("zookeeper.connect", connect.as_str()),
-                ("zookeeper.session.timeout.ms", "6000"),
+                ("zookeeper.session.timeout.ms", "30000"),
                 ("offsets.topic.replication.factor", replicas.as_str()),
                 (
                     "transaction.state.log.replication.factor",
@@ -126,6 +131,73 @@ impl Cluster {
         self.ids()
             .filter(|id| self.brokers[*id as usize - 1].is_started())
             .collect()
+    }
+
+    /// Kills a broker, and ends its session at once.
+    pub fn kill(&mut self, id: u32) -> anyhow::Result<()> {
+        self.broker(id).kill()?;
+        self.end_session(id)
+    }
+
+    /// Ends the session of a broker as if it had not been heard of for too long.
+    pub fn end_session(&self, id: u32) -> anyhow::Result<()> {
+        let path = format!("/brokers/ids/{id}");
+        let Some(stat) = self.znodes.stat(&path)? else {
+            return Ok(());
+        };
+        let session = stat.ephemeral_owner;
+        self.zookeeper.end_session(session)?;
+        wait_for("the end of a session", DEADLINE, || {
+            let found = self.znodes.stat(&path).ok()?;
+            found
+                .is_none_or(|found| found.ephemeral_owner != session)
+                .then_some(())
+        })
+        .with_context(|| self.logs())
+    }
+
+    /// Waits until all running brokers tell clients the same: who is alive, which partitions there
+    /// are, who leads them, who is in sync. Brokers learn of changes one after another.
+    pub fn wait_until_brokers_agree(&self) -> anyhow::Result<()> {
+        let mut told = Vec::new();
+        wait_for("brokers that tell the same", DEADLINE, || {
+            let all = self.started().into_iter().map(|id| self.metadata(id));
+            told = all.collect::<anyhow::Result<_>>().ok()?;
+            let mut pairs = told.windows(2);
+            pairs.all(|pair| pair[0] == pair[1]).then_some(())
+        })
+        .with_context(|| format!("{told:#?}"))
+    }
+
+    /// What a broker tells of brokers, topics and partitions.
+    fn metadata(&self, id: u32) -> anyhow::Result<Vec<String>> {
+        let request = MetadataRequest::default().with_topics(None);
+        let response = Direct::connect(&self.address(id))?.send(&request, METADATA_VERSION)?;
+        let ids = |ids: &[BrokerId]| {
+            let mut ids: Vec<i32> = ids.iter().map(|id| id.0).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let mut told = vec![format!("controller {}", response.controller_id.0)];
+        for broker in &response.brokers {
+            told.push(format!("{} {:?}", broker.node_id.0, broker.rack));
+        }
+        for topic in &response.topics {
+            for partition in &topic.partitions {
+                told.push(format!(
+                    "{:?}-{} {} {} {:?} {:?} {:?}",
+                    topic.name,
+                    partition.partition_index,
+                    partition.leader_id.0,
+                    partition.leader_epoch,
+                    partition.replica_nodes,
+                    ids(&partition.isr_nodes),
+                    ids(&partition.offline_replicas)
+                ));
+            }
+        }
+        told.sort();
+        Ok(told)
     }
 
     /// What every broker has written, for the message of a failed check.

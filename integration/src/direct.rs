@@ -20,6 +20,9 @@ use tokio::task::JoinHandle;
 const CREATE_TOPICS_VERSION: i16 = 7;
 const PRODUCE_VERSION: i16 = 9;
 const FETCH_VERSION: i16 = 12;
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long a broker may take, in milliseconds; less than the patience.
+const TIMEOUT_MS: i32 = 120_000;
 const RESPONSE_BYTES_MAX: usize = 1 << 20;
 
 /// One connection to one broker.
@@ -42,7 +45,8 @@ impl Direct {
             .build()?;
         let (host, port) = address.rsplit_once(':').context("no port")?;
         let mut config = ConnectionConfig::new("direct");
-        config.request_timeout = Duration::from_secs(60);
+        config.connect_timeout = PATIENCE;
+        config.request_timeout = PATIENCE;
         let connecting = Connection::connect(host, port.parse()?, &config);
         let connection = runtime.block_on(connecting)?;
         Ok(Self {
@@ -89,7 +93,7 @@ impl Direct {
     ) -> anyhow::Result<Pending<ProduceResponse>> {
         let request = ProduceRequest {
             acks,
-            timeout_ms: 30_000,
+            timeout_ms: TIMEOUT_MS,
             topics: vec![ProduceTopic {
                 name: topic.to_owned().into(),
                 partitions: vec![ProducePartition {
@@ -210,7 +214,7 @@ pub fn creation(name: &str, assignment: &[&[u32]]) -> anyhow::Result<CreateTopic
         .with_assignments(assignments);
     Ok(CreateTopicsRequest::default()
         .with_topics(vec![topic])
-        .with_timeout_ms(30_000))
+        .with_timeout_ms(TIMEOUT_MS))
 }
 
 /// A batch of one record.

@@ -11,7 +11,8 @@ use crate::sequences::produced_batches;
 use crate::wait::wait_for;
 use crate::{command, tools};
 
-const DEADLINE: Duration = Duration::from_secs(180);
+/// Longer than what the clients wait for.
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Stands for the offset of a record that the producer knows to be written because a later one is:
 /// librdkafka's "implicit acknowledgement".

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::command;
 
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// A hardware address that nobody has: what is sent to it is lost.
 const NOBODY: &str = "02:00:00:00:00:99";
 

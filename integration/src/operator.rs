@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::tool_server::{Output, ToolServer};
+use crate::tools;
 use crate::wait::wait_for;
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
@@ -14,7 +15,7 @@ const REASSIGN: &str = "org.apache.kafka.tools.reassign.ReassignPartitionsComman
 const ELECT: &str = "org.apache.kafka.tools.LeaderElectionCommand";
 const PRODUCER: &str = "org.apache.kafka.tools.VerifiableProducer";
 const PERFORMANCE: &str = "org.apache.kafka.tools.ProducerPerformance";
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// A tool server that knows the cluster's addresses; every method fails if the tool does.
 #[derive(Debug)]
@@ -58,7 +59,8 @@ impl Operator {
 
     fn output(&mut self, class: &str, input: &str, arguments: &[&str]) -> anyhow::Result<Output> {
         let bootstrap = self.bootstrap.clone();
-        let all = [&["--bootstrap-server", &bootstrap], arguments].concat();
+        let patience = tools::patience(class);
+        let all = [&["--bootstrap-server", &bootstrap], arguments, patience].concat();
         self.tools.run_with_input(class, input, &all)
     }
 
@@ -215,6 +217,7 @@ impl Operator {
         arguments.extend(more);
         arguments.extend(["--throughput", "-1", "--producer-props"]);
         arguments.extend([bootstrap.as_str(), "acks=all"]);
+        arguments.extend(["max.block.ms=240000", "delivery.timeout.ms=240000"]);
         let output = self.tools.run(PERFORMANCE, &arguments)?;
         output.success().map(drop)
     }

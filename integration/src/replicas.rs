@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use crate::cluster::Cluster;
 use crate::wait::wait_for;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// A partition's directory name and what each broker has of it.
 type Replicas = BTreeMap<String, BTreeMap<u32, Replica>>;

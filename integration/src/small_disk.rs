@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::command;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 const FILLER: &str = "filler";
 
 /// A tmpfs; unmounted when dropped.

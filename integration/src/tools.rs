@@ -13,6 +13,23 @@ pub fn tools() -> PathBuf {
     root().join("target/tools")
 }
 
+/// Arguments that give a tool more patience than it has by default; none for most. The console
+/// producer gives up a record whose broker is silent for four times one and a half seconds.
+pub fn patience(class: &str) -> &'static [&'static str] {
+    if class.ends_with(".ConsoleProducer") {
+        &[
+            "--request-timeout-ms",
+            "60000",
+            "--message-send-max-retries",
+            "2147483647",
+            "--producer-property",
+            "delivery.timeout.ms=600000",
+        ]
+    } else {
+        &[]
+    }
+}
+
 /// The broker under test: `OTTLA_BIN`, or the release build.
 pub fn ottla() -> PathBuf {
     match std::env::var_os("OTTLA_BIN") {

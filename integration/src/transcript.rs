@@ -13,7 +13,7 @@ use regex::Regex;
 use crate::tool_server::{Output, ToolServer};
 use crate::tools;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The address of a real broker to record from, if that is asked for.
 pub fn record_from() -> Option<String> {
@@ -82,6 +82,7 @@ impl Transcript {
             .iter()
             .map(|a| if *a == "B" { bootstrap.as_str() } else { a })
             .collect();
+        let arguments = [&arguments, tools::patience(class)].concat();
         self.tools.run_with_input(class, input, &arguments)
     }
 

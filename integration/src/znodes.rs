@@ -1,9 +1,11 @@
 //! Reading and writing znodes from outside, as an operator with a ZooKeeper shell does.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zookeeper_client::{Acls, Client, CreateMode, Error, Stat};
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A session of its own with an ensemble; a lost one is opened anew with the next call.
 pub struct Znodes {
@@ -83,33 +85,53 @@ impl Znodes {
         Ok(self.call(async |client| client.delete(path, None).await)?)
     }
 
-    /// Makes one call, on a new session if the last is lost; a call is made twice at most.
+    /// Makes one call, on a new session if the last is lost, and again until it is answered or
+    /// ZooKeeper has been away for too long.
     fn call<T>(&self, call: impl AsyncFn(&Client) -> Result<T, Error>) -> Result<T, Error> {
         let mut slot = self
             .client
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         self.runtime.block_on(async {
-            for _ in 0..2 {
+            let end = Instant::now() + PATIENCE;
+            loop {
                 let client = match slot.take() {
-                    Some(client) => client,
+                    Some(client) => Ok(client),
                     None => {
                         Client::connector()
-                            .with_session_timeout(Duration::from_secs(10))
+                            .with_session_timeout(Duration::from_secs(30))
                             .connect(&self.connect)
-                            .await?
+                            .await
                     }
                 };
-                let answer = call(&client).await;
-                match &answer {
-                    Err(Error::SessionExpired | Error::ConnectionLoss | Error::ClientClosed) => {}
-                    _ => {
-                        *slot = Some(client);
-                        return answer;
+                let answer = match client {
+                    Ok(client) => {
+                        let answer = call(&client).await;
+                        if !answer.as_ref().is_err_and(is_loss) {
+                            *slot = Some(client);
+                        }
+                        answer
                     }
+                    Err(error) => Err(error),
+                };
+                if !answer.as_ref().is_err_and(is_loss) || Instant::now() > end {
+                    return answer;
                 }
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            Err(Error::ConnectionLoss)
         })
     }
+}
+
+/// Whether the call was not answered.
+fn is_loss(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::NoHosts
+            | Error::Timeout
+            | Error::SessionExpired
+            | Error::SessionMoved
+            | Error::ConnectionLoss
+            | Error::ClientClosed
+    )
 }

@@ -14,7 +14,7 @@ use crate::process::Process;
 use crate::tools;
 use crate::wait::wait_for;
 
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_secs(180);
 
 /// Servers in a directory of their own, killed when dropped.
 #[derive(Debug)]
@@ -138,6 +138,36 @@ impl Zookeeper {
         Ok(())
     }
 
+    /// Ends a session as if its client had not been heard of for too long.
+    pub fn end_session(&self, session: i64) -> anyhow::Result<()> {
+        let leader = self.leader()?;
+        let mut stream = TcpStream::connect((&*self.place.host, self.servers[leader].port))?;
+        stream.set_read_timeout(Some(START_DEADLINE))?;
+        // ConnectRequest: protocol version, last zxid, timeout, session, password, not read-only.
+        let mut connect = Vec::new();
+        connect.extend(0i32.to_be_bytes());
+        connect.extend(0i64.to_be_bytes());
+        connect.extend(30_000i32.to_be_bytes());
+        connect.extend(session.to_be_bytes());
+        let password = password(session);
+        connect.extend(i32::try_from(password.len())?.to_be_bytes());
+        connect.extend(password);
+        connect.push(0);
+        write_frame(&mut stream, &connect)?;
+        let answer = read_frame(&mut stream)?;
+        // ConnectResponse: protocol version, timeout, session.
+        let found = answer.get(8..16).context("a short answer")?;
+        if i64::from_be_bytes(found.try_into()?) != session {
+            // It has ended by itself.
+            return Ok(());
+        }
+        let mut close = Vec::new();
+        close.extend(1i32.to_be_bytes());
+        close.extend(CLOSE_SESSION.to_be_bytes());
+        write_frame(&mut stream, &close)?;
+        read_frame(&mut stream).map(drop)
+    }
+
     /// Waits until a server answers as part of a quorum.
     pub fn wait_until_serving(&self, index: usize) -> anyhow::Result<()> {
         wait_for("a ZooKeeper that serves", START_DEADLINE, || {
@@ -149,7 +179,7 @@ impl Zookeeper {
     /// `leader`, `follower` or `standalone` of a server that serves.
     fn mode(&self, index: usize) -> Option<String> {
         let mut stream = TcpStream::connect((&*self.place.host, self.servers[index].port)).ok()?;
-        let timeout = Some(Duration::from_secs(2));
+        let timeout = Some(Duration::from_secs(10));
         stream.set_read_timeout(timeout).ok()?;
         stream.write_all(b"srvr").ok()?;
         let mut answer = String::new();
@@ -159,6 +189,38 @@ impl Zookeeper {
             .find_map(|line| line.strip_prefix("Mode: "))?;
         Some(mode.trim().to_owned())
     }
+}
+
+/// A request's type.
+const CLOSE_SESSION: i32 = -11;
+
+fn write_frame(stream: &mut TcpStream, bytes: &[u8]) -> anyhow::Result<()> {
+    let length = i32::try_from(bytes.len())?.to_be_bytes();
+    Ok(stream.write_all(&[&length, bytes].concat())?)
+}
+
+fn read_frame(stream: &mut TcpStream) -> anyhow::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length)?;
+    let length = usize::try_from(i32::from_be_bytes(length))?;
+    anyhow::ensure!(length < 1 << 20, "an answer of {length} bytes");
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What ZooKeeper makes up as the password of a session: the first 16 bytes of `java.util.Random`
+/// with the session and a number that everybody knows as its seed.
+fn password(session: i64) -> [u8; 16] {
+    const MASK: i64 = (1 << 48) - 1;
+    const MULTIPLIER: i64 = 0x5_DEEC_E66D;
+    let mut seed = (session ^ 0xB341_5C00 ^ MULTIPLIER) & MASK;
+    let mut bytes = [0; 16];
+    for word in bytes.chunks_exact_mut(4) {
+        seed = seed.wrapping_mul(MULTIPLIER).wrapping_add(0xB) & MASK;
+        word.copy_from_slice(&((seed >> 16) as u32).to_le_bytes());
+    }
+    bytes
 }
 
 impl Server {

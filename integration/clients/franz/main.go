@@ -25,9 +25,11 @@ func main() {
 	if _, err := fmt.Sscan(os.Args[3], &records); err != nil {
 		fail("records: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 180*time.Second)
 	defer cancel()
 
+	// A busy machine may answer late.
+	patience := kgo.DialTimeout(60 * time.Second)
 	codecs := map[string]kgo.CompressionCodec{
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(),
 		"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
@@ -35,7 +37,7 @@ func main() {
 	expected := map[string]int{}
 	for name, codec := range codecs {
 		producer, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ProducerBatchCompression(codec),
-			kgo.AllowAutoTopicCreation())
+			kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(-1), patience)
 		if err != nil {
 			fail("producer: %v", err)
 		}
@@ -58,7 +60,7 @@ func main() {
 	member := func() *kgo.Client {
 		consumer, err := kgo.NewClient(kgo.SeedBrokers(bootstrap), kgo.ConsumeTopics(topic),
 			kgo.ConsumerGroup("franz-"+topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-			kgo.FetchMaxWait(200*time.Millisecond))
+			kgo.FetchMaxWait(200*time.Millisecond), patience)
 		if err != nil {
 			fail("consumer: %v", err)
 		}

@@ -22,7 +22,10 @@ CompressionCodecs[CompressionTypes.LZ4] = () => ({
 const [bootstrap, topic, count] = process.argv.slice(2);
 const codecs = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy,
   lz4: CompressionTypes.LZ4, zstd: CompressionTypes.ZSTD };
-const kafka = new Kafka({ clientId: "kafkajs", brokers: [bootstrap], logLevel: logLevel.ERROR });
+// A busy machine may answer late.
+const kafka = new Kafka({ clientId: "kafkajs", brokers: [bootstrap], logLevel: logLevel.ERROR,
+  connectionTimeout: 60000, authenticationTimeout: 60000, requestTimeout: 60000,
+  retry: { retries: 50, maxRetryTime: 5000 } });
 
 async function main() {
   const expected = new Set();
@@ -38,7 +41,7 @@ async function main() {
   const seen = new Set();
   let failure;
   const join = async () => {
-    const consumer = kafka.consumer({ groupId: `kafkajs-${topic}`, sessionTimeout: 10000, maxWaitTimeInMs: 200 });
+    const consumer = kafka.consumer({ groupId: `kafkajs-${topic}`, sessionTimeout: 30000, maxWaitTimeInMs: 200 });
     await consumer.connect();
     await consumer.subscribe({ topics: [topic], fromBeginning: true });
     await consumer.run({
@@ -51,7 +54,7 @@ async function main() {
     return consumer;
   };
   const members = [await join()];
-  const end = Date.now() + 60000;
+  const end = Date.now() + 180000;
   while (!failure && seen.size < expected.size && Date.now() < end) {
     if (seen.size > 0 && members.length === 1) members.push(await join());
     await new Promise((done) => setTimeout(done, 50));

@@ -9,7 +9,7 @@ import threading
 import time
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
-DEADLINE = 60.0
+DEADLINE = 180.0
 
 
 def values(records):
@@ -49,7 +49,11 @@ def produce_kafka_python(bootstrap, topic, records):
 
     for codec in CODECS:
         producer = KafkaProducer(
-            bootstrap_servers=bootstrap, compression_type=None if codec == "none" else codec, acks="all"
+            bootstrap_servers=bootstrap,
+            compression_type=None if codec == "none" else codec,
+            acks="all",
+            max_block_ms=180000,
+            bootstrap_timeout_ms=180000,
         )
         sent = [
             producer.send(topic, key=f"{codec}-{i}".encode(), value=f"{codec}-{i}".encode()) for i in range(records)
@@ -63,7 +67,11 @@ def member_kafka_python(bootstrap, topic, on_value, stop):
     from kafka import KafkaConsumer
 
     consumer = KafkaConsumer(
-        topic, bootstrap_servers=bootstrap, group_id=f"kafka-python-{topic}", auto_offset_reset="earliest"
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=f"kafka-python-{topic}",
+        auto_offset_reset="earliest",
+        bootstrap_timeout_ms=180000,
     )
     while not stop.is_set():
         for batch in consumer.poll(timeout_ms=200).values():

@@ -14,10 +14,19 @@ import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-DEADLINE = 120.0
+DEADLINE = 240.0
 BATCH = 50
 # Longer than any broker is away, and than the timeout that the call is given.
 STUCK = 35.0
+# What the client gets over by itself: among others a broker that has just started and does not know the topic yet.
+PASSING = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
 QUIET = {"log_level": 2, "reconnect.backoff.max.ms": 500, "retry.backoff.ms": 50}
 
 
@@ -66,8 +75,8 @@ def start_producer(bootstrap, transactional_id):
         | {
             "bootstrap.servers": bootstrap,
             "transactional.id": transactional_id,
-            "transaction.timeout.ms": 60000,
-            "message.timeout.ms": 60000,
+            "transaction.timeout.ms": 600000,
+            "message.timeout.ms": 240000,
         }
     )
     until_done(lambda: producer.init_transactions(DEADLINE))
@@ -104,7 +113,7 @@ def copy(bootstrap, source, target, count, transactional_id):
             error = message.error()
             if error is None:
                 messages.append(message)
-            elif not error.retriable() and error.code() != KafkaError._ALL_BROKERS_DOWN:
+            elif error.fatal() or error.code() not in PASSING:
                 sys.exit(str(error))
         if not messages:
             if all_read(consumer, source, int(count)):

@@ -12,7 +12,7 @@ import time
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
 
-DEADLINE = 120.0
+DEADLINE = 240.0
 stopped = False
 
 
@@ -75,16 +75,27 @@ def member(bootstrap, topic):
     )
 
 
-def partitions_of(consumer, topic):
-    """Their numbers; a broker that has just started may not lead them yet."""
+def until_answered(ask):
+    """What is asked until the answer is something: a broker that has just started may not know it yet."""
     end = time.monotonic() + DEADLINE
-    while True:
-        found = consumer.list_topics(topic, timeout=DEADLINE).topics[topic].partitions
-        if found and all(p.leader >= 0 for p in found.values()):
-            return sorted(found)
-        if time.monotonic() > end:
-            sys.exit("the partitions have no leaders")
+    last = None
+    while time.monotonic() < end:
+        try:
+            answer = ask()
+            if answer:
+                return answer
+        except KafkaException as e:
+            last = e
         time.sleep(0.1)
+    sys.exit(f"not answered: {last}")
+
+
+def partitions_of(consumer, topic):
+    def ask():
+        found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        return sorted(found) if all(p.leader >= 0 for p in found.values()) else None
+
+    return until_answered(ask)
 
 
 def consume(bootstrap, topic, out):
@@ -130,17 +141,24 @@ def consume(bootstrap, topic, out):
 def read(bootstrap, topic):
     consumer = member(bootstrap, topic)
     partitions = partitions_of(consumer, topic)
-    ends = {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=DEADLINE)[1] for p in partitions}
+
+    def end_of(partition):
+        return until_answered(lambda: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10))[1]
+
+    ends = {p: end_of(p) for p in partitions}
     consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in partitions])
     open_partitions = {p for p, end in ends.items() if end > 0}
     end = time.monotonic() + DEADLINE
+    last = None
     while open_partitions:
         messages = consumer.consume(5000, 0.1)
         if time.monotonic() > end:
-            sys.exit(f"partitions {open_partitions} of {ends} do not come to their ends")
+            sys.exit(f"partitions {open_partitions} of {ends} do not come to their ends: {last}")
         for message in messages:
             if message.error() is not None:
-                sys.exit(str(message.error()))
+                # The client goes on by itself.
+                last = message.error()
+                continue
             number = message.value().split(b" ")[0].decode()
             print(message.partition(), message.offset(), number)
             if message.offset() + 1 >= ends[message.partition()]:
@@ -151,9 +169,12 @@ def read(bootstrap, topic):
 def committed(bootstrap, topic):
     consumer = member(bootstrap, topic)
     partitions = partitions_of(consumer, topic)
-    for at in consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=DEADLINE):
-        if at.error is not None:
-            sys.exit(str(at.error))
+
+    def ask():
+        found = consumer.committed([TopicPartition(topic, p) for p in partitions], timeout=10)
+        return found if all(at.error is None for at in found) else None
+
+    for at in until_answered(ask):
         print(at.partition, at.offset)
     consumer.close()
 
