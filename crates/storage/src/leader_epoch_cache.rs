@@ -88,6 +88,20 @@ impl LeaderEpochCache {
         below.checked_sub(1).map(|index| self.entries[index].0)
     }
 
+    /// Whether a record of an epoch cannot be what was written last at an offset, going by entries
+    /// that were read from a disk. The entry of an epoch is there, durably, before its first record
+    /// is written, and goes only when a truncation takes that record: where the entries tell the
+    /// epoch of an offset and know of later ones, an epoch without any entry was cut off.
+    ///
+    /// What the last entry covers may have grown since, and what lies before the first is not known.
+    /// An epoch whose entry starts further up is no proof: an entry that replaces others (see
+    /// [`Self::assign`]) may leave records of its epoch before its start.
+    pub fn rules_out(&self, epoch: LeaderEpoch, offset: Offset) -> bool {
+        let below = self.entries.partition_point(|(_, start)| *start <= offset);
+        let is_told = below > 0 && below < self.entries.len();
+        is_told && !self.entries.iter().any(|(entry, _)| *entry == epoch)
+    }
+
     /// The largest epoch ≤ the requested one, and where it ends: the answer to
     /// OffsetForLeaderEpoch. `None` is Kafka's undefined (−1, −1). An epoch below the first entry
     /// answers itself with that entry's start.
@@ -196,5 +210,29 @@ mod tests {
         );
         assert_eq!(cache.epoch_for_offset(4), None);
         assert_eq!(cache.epoch_for_offset(9), Some(LeaderEpoch(4)));
+    }
+
+    #[test]
+    fn an_epoch_between_known_ones_is_ruled_out() {
+        let cache = cache(&[(2, 5), (4, 9), (7, 20)]);
+        for (epoch, offset, expected) in [
+            // Before the first entry nothing is known.
+            (3, 4, false),
+            (2, 5, false),
+            (3, 5, true),
+            (1, 8, true),
+            (9, 8, true),
+            (4, 9, false),
+            (5, 19, true),
+            // Its entry starts later.
+            (7, 19, false),
+            // The last epoch's successors are not known yet.
+            (8, 20, false),
+            (8, 33, false),
+        ] {
+            let found = cache.rules_out(LeaderEpoch(epoch), offset);
+            assert_eq!(found, expected, "epoch {epoch} at {offset}");
+        }
+        assert!(!LeaderEpochCache::default().rules_out(LeaderEpoch(1), 0));
     }
 }

@@ -294,7 +294,14 @@ impl Recovery<'_> {
                         next_offset = batch.next_offset();
                         newest = newest.max(batch.partition_leader_epoch);
                     }
-                    Some(reason) => return Ok(Scanned::damaged(position, next_offset, reason)),
+                    Some(reason) => {
+                        let mut scanned = Scanned::damaged(position, next_offset, reason);
+                        if let Some(damage) = &mut scanned.damage {
+                            // Whole, so its offset is known: after a gap it is not the next one.
+                            damage.offset = batch.base_offset();
+                        }
+                        return Ok(scanned);
+                    }
                 },
                 Step::Damaged(reason) => {
                     return Ok(Scanned::damaged(position, next_offset, reason));
@@ -308,18 +315,29 @@ impl Recovery<'_> {
 
     /// Why a batch cannot be what was written last at its offset. A truncation is not synced, but
     /// the epochs of what is appended after it are: a power failure may bring back a batch that was
-    /// cut off, at an offset where a later leader's records were. Kept, it would pass for those, and
+    /// cut off, at an offset where another leader's records were. Kept, it would pass for those, and
     /// this replica would differ from all others without anybody noticing. `newest` is the newest
     /// epoch of the batches before.
+    ///
+    /// After an orderly end nothing is compared: what is there was closed like that.
     fn contradiction(&self, batch: &BatchHeader, newest: LeaderEpoch) -> Option<String> {
         let (offset, epoch) = (batch.base_offset(), batch.partition_leader_epoch);
-        let known = self.epochs.epoch_for_offset(offset).max(Some(newest))?;
-        let is_stale = batch.magic == Magic::V2
+        let may_be_stale = batch.magic == Magic::V2
             && epoch.0 >= 0
-            && epoch < known
-            && offset >= self.open.recovery_point;
-        is_stale
-            .then(|| format!("offset {offset} of epoch {epoch}, which ended before epoch {known}"))
+            && offset >= self.open.recovery_point
+            && !self.open.is_clean;
+        if !may_be_stale {
+            return None;
+        }
+        let known = self.epochs.epoch_for_offset(offset).max(Some(newest))?;
+        if epoch < known {
+            return Some(format!(
+                "offset {offset} of epoch {epoch}, which ended before epoch {known}"
+            ));
+        }
+        self.epochs.rules_out(epoch, offset).then(|| {
+            format!("offset {offset} of epoch {epoch}, which the epochs around it do not know")
+        })
     }
 
     /// Rebuilds indexes, epochs and producer state from the batches of a segment, all of them whole.

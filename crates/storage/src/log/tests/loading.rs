@@ -229,6 +229,50 @@ fn a_batch_that_was_cut_off_and_came_back_does_not_pass_for_a_later_leaders() {
 }
 
 #[test]
+fn a_batch_that_came_back_does_not_pass_for_an_earlier_leaders() {
+    let name = "00000000000000000000.log";
+    let path = std::path::Path::new("/data/t-0").join(name);
+    let disk = Disk::new(LogConfig::default());
+    let mut log = disk.open();
+    for number in 0..4 {
+        lead(&mut log, batch(number, &[&format!("old {number}")])).unwrap();
+    }
+    let position = disk.length(name);
+    for number in 4..6 {
+        lead_at(&mut log, batch(number, &[&format!("cut {number}")]), 1).unwrap();
+    }
+    log.flush(NOW).unwrap();
+    let with_epoch_1 = read_file(&disk.files, &path, 1 << 20).unwrap();
+    // Only this replica had epoch 1. The leader of epoch 2 has more of epoch 0.
+    log.truncate_to(4, NOW).unwrap();
+    for number in 4..6 {
+        lead(&mut log, batch(number, &[&format!("new {number}")])).unwrap();
+    }
+    lead_at(&mut log, batch(6, &["new 6"]), 2).unwrap();
+    let whole = contents(&log);
+    drop(log);
+    let log = disk.recover(4).unwrap();
+    assert_eq!(contents(&log), whole, "what was written last is kept");
+    drop(log);
+
+    // Some of what was cut off comes back.
+    disk.overwrite(name, position, &with_epoch_1[position as usize..]);
+    let index = std::path::Path::new("/data/t-0/00000000000000000000.index");
+    disk.files.remove_file(index).unwrap();
+    let log = Log::open(disk.open_request(true, 4)).unwrap();
+    let end = log.log_end_offset();
+    assert_eq!(end, 7, "after an orderly end it is left alone");
+    drop(log);
+    let log = disk.recover(4).unwrap();
+    assert_eq!(log.log_end_offset(), 4);
+    assert_eq!(contents(&log), whole[..4]);
+    assert_eq!(
+        log.end_offset_for_epoch(LeaderEpoch(0)),
+        Some((LeaderEpoch(0), 4))
+    );
+}
+
+#[test]
 fn indexes_that_a_power_failure_left_full_of_zeros_are_rebuilt() {
     let disk = Disk::new(small());
     let records = filled(&disk);
