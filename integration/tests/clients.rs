@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ottla_integration::{Broker, command, tools};
 
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(300);
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
 #[test]
@@ -54,6 +54,8 @@ fn kcat_produces_and_consumes_with_every_codec() {
         let lines: String = (0..1000).map(|i| format!("{codec} {i}\n")).collect();
         let mut produce = Command::new("kcat");
         produce.args(["-b", &address, "-P", "-t", &topic, "-z", codec]);
+        // In order, though a request be sent again.
+        produce.args(["-X", "enable.idempotence=true"]);
         command::run(&mut produce, lines.as_bytes(), DEADLINE).expect("kcat -P");
         let mut consume = Command::new("kcat");
         consume.args([

@@ -24,7 +24,7 @@ use ottla_protocol::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use ottla_protocol::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use ottla_record::{BatchIterator, RecordBatchBuilder};
 
-const DEADLINE: Duration = Duration::from_secs(240);
+const DEADLINE: Duration = Duration::from_secs(600);
 const KEYS: u32 = 1_000_000;
 const BATCH_RECORDS: usize = 10_000;
 const COMMITS: i64 = 3_000;
@@ -155,7 +155,7 @@ fn show(cluster: &mut Cluster, keys: u32) -> anyhow::Result<()> {
     tell("the rest is clean");
 
     // Nothing is dirty when no segment has ended since.
-    wait_until_quiet(&broker)?;
+    wait_until_quiet(&broker, &logs)?;
     let before = read_all(&broker)?;
     cluster.broker(1).stop()?;
     let checkpoint = std::fs::read_to_string(logs.join("cleaner-offset-checkpoint"))?;
@@ -385,17 +385,34 @@ fn summary(content: &Content) -> String {
     format!("{records} records of {bytes} bytes from {start} with crc {digest:x}")
 }
 
-/// Waits until two readings agree: the cleaner has come to its end.
-fn wait_until_quiet(broker: &Direct) -> anyhow::Result<()> {
+/// Waits until all is clean but the active segments, and readings agree: the cleaner has come to
+/// its end.
+fn wait_until_quiet(broker: &Direct, logs: &Path) -> anyhow::Result<()> {
+    let is_clean = |topic: &str| {
+        let active = active_segment(&logs.join(format!("{topic}-0")))?;
+        Some(first_dirty(logs, topic)? >= active)
+    };
     let mut last = Vec::new();
+    let mut equal = 0;
     wait_for("the end of cleaning", DEADLINE, || {
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(1));
         let all = read_all(broker).ok()?;
         let now: Vec<String> = all.values().map(summary).collect();
-        let is_quiet = now == last;
+        let is_quiet = now == last && is_clean(TABLE)? && is_clean(BOTH)?;
+        equal = if is_quiet { equal + 1 } else { 0 };
         last = now;
-        is_quiet.then_some(())
+        (equal >= 2).then_some(())
     })
+}
+
+/// Where the active segment of a partition begins.
+fn active_segment(partition: &Path) -> Option<i64> {
+    let names = std::fs::read_dir(partition).ok()?.flatten();
+    let bases = names.filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_str()?.strip_suffix(".log")?.parse().ok()
+    });
+    bases.max()
 }
 
 /// Where the dirty part of partition 0 begins, by the file that the cleaner keeps: a version, the

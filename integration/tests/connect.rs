@@ -14,18 +14,17 @@ use ottla_integration::real_text::real_text;
 use ottla_integration::wait::wait_for;
 use ottla_integration::{Cluster, Operator, Process, command, tools};
 
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(400);
 const SIZE: usize = 200_000;
 const PARTS: usize = 6;
-/// ZooKeeper ends sessions at its ticks.
-const AFTER_EXPIRY: Duration = Duration::from_millis(3000);
+/// One run of a client that is made again if it does not end.
+const RUN_DEADLINE: Duration = Duration::from_secs(90);
 const PROPERTIES: &[(&str, &str)] = &[
     ("default.replication.factor", "3"),
     ("min.insync.replicas", "2"),
     ("transaction.state.log.min.isr", "2"),
     ("transaction.state.log.num.partitions", "4"),
     ("offsets.topic.num.partitions", "4"),
-    ("zookeeper.session.timeout.ms", "2000"),
     ("replica.lag.time.max.ms", "4000"),
 ];
 const WORKER: &str = "key.converter=org.apache.kafka.connect.storage.StringConverter\n\
@@ -60,6 +59,8 @@ fn show_standalone(cluster: &mut Cluster) -> anyhow::Result<String> {
         free_port()?,
         path("offsets").display()
     );
+    // What is asked again is not written twice.
+    let worker = worker + "producer.enable.idempotence=true\n";
     let connector = |kind: &str, topic: &str, file: &str| {
         format!(
             "name={kind}\nconnector.class=FileStream{kind}\ntasks.max=1\n{topic}=moved\nfile={}\n",
@@ -152,7 +153,10 @@ fn show_exactly_once(cluster: &mut Cluster) -> anyhow::Result<String> {
             process.kill()?;
             process = start("Distributed", &worker, &[], directory.path())?;
         }
-        sleep(AFTER_EXPIRY);
+        // Dead before anybody knows, and then known to be.
+        sleep(Duration::from_secs(1));
+        cluster.end_session(id)?;
+        sleep(Duration::from_secs(1));
         cluster.broker(id).restart()?;
         let at = started.elapsed().as_secs_f64();
         eprintln!("{at:6.1} s: broker {id} was killed and is back");
@@ -161,7 +165,12 @@ fn show_exactly_once(cluster: &mut Cluster) -> anyhow::Result<String> {
     wait_for_lines(&bootstrap, lines.len(), directory.path())?;
     process.signal("TERM")?;
     process.wait(DEADLINE)?;
-    let read = read(&bootstrap)?;
+    let mut last = anyhow::Ok(String::new());
+    let read = wait_for("the whole topic", DEADLINE, || {
+        last = read(&bootstrap);
+        last.as_ref().ok().cloned()
+    })
+    .with_context(|| format!("{last:?}"))?;
     let different = read.lines().zip(&lines).position(|(one, two)| one != *two);
     anyhow::ensure!(
         read == text,
@@ -189,7 +198,11 @@ fn read(bootstrap: &str) -> anyhow::Result<String> {
     let mut kcat = Command::new("kcat");
     kcat.args(["-b", bootstrap, "-C", "-t", "once", "-e", "-q"]);
     kcat.args(["-o", "beginning", "-X", "isolation.level=read_committed"]);
-    Ok(String::from_utf8(command::run(&mut kcat, b"", DEADLINE)?)?)
+    Ok(String::from_utf8(command::run(
+        &mut kcat,
+        b"",
+        RUN_DEADLINE,
+    )?)?)
 }
 
 /// Starts `Connect{mode}` with the properties of its worker and the files of its connectors.

@@ -10,7 +10,7 @@ use ottla_integration::wait::wait_for;
 use ottla_integration::{Broker, Output, ToolServer, command, tools};
 
 const DUMP: &str = "kafka.tools.DumpLogSegments";
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 const RECORDS: usize = 2000;
 
 fn kcat(arguments: &[&str], input: &str) -> String {

@@ -11,7 +11,7 @@ use ottla_integration::wait::wait_for;
 use ottla_integration::{Broker, command, tools};
 use regex::Regex;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 /// A tmpfs; unmounted when dropped.
 struct SmallDisk(PathBuf);
@@ -58,9 +58,18 @@ fn holds(log_directory: &Path, partition: i32) -> bool {
 /// Fills a partition until the broker refuses or the records are sent; returns the numbers that were
 /// acknowledged.
 fn fill(address: &str, partition: i32, records: u32) -> BTreeSet<String> {
+    send("produce", address, partition, records)
+}
+
+/// Appends so many records where there is room; returns the numbers that were acknowledged.
+fn append(address: &str, partition: i32, records: u32) -> BTreeSet<String> {
+    send("append", address, partition, records)
+}
+
+fn send(how: &str, address: &str, partition: i32, records: u32) -> BTreeSet<String> {
     let mut python = tools::python("fill.py");
     python.args([
-        "produce",
+        how,
         address,
         "filling",
         &partition.to_string(),
@@ -105,12 +114,15 @@ fn a_full_disk_takes_its_directory_offline_and_loses_nothing() {
     create.args(["-b", &address, "-P", "-t", "filling", "-p", "0"]);
     command::run(&mut create, b"0\n", DEADLINE).expect("kcat -P");
     let partitions = [0, 1];
-    let on_small = partitions
-        .into_iter()
-        .find(|p| holds(&small_logs, *p))
-        .expect("a partition on the small disk");
+    let on_small = wait_for("a partition on the small disk", DEADLINE, || {
+        partitions.into_iter().find(|p| holds(&small_logs, *p))
+    });
+    let on_small = on_small.expect("directories are filled evenly");
     let on_wide = 1 - on_small;
-    assert!(holds(&wide_logs, on_wide), "directories are filled evenly");
+    wait_for("the other one on the wide disk", DEADLINE, || {
+        holds(&wide_logs, on_wide).then_some(())
+    })
+    .expect("directories are filled evenly");
 
     // 40 MB into 24 MB.
     let acknowledged = fill(&address, on_small, 4000);
@@ -136,7 +148,7 @@ fn a_full_disk_takes_its_directory_offline_and_loses_nothing() {
         broker.log()
     );
     // The other directory goes on.
-    assert_eq!(fill(&address, on_wide, 10).len(), 10);
+    assert_eq!(append(&address, on_wide, 10).len(), 10);
     assert!(read(&address, on_wide).len() >= 10);
 
     broker.kill().expect("an end");
@@ -151,7 +163,7 @@ fn a_full_disk_takes_its_directory_offline_and_loses_nothing() {
         lost.first()
     );
     assert_eq!(
-        fill(&address, on_small, 10).len(),
+        append(&address, on_small, 10).len(),
         10,
         "it takes records again"
     );

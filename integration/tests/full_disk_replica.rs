@@ -12,7 +12,7 @@ use ottla_integration::wait::wait_for;
 use ottla_integration::{Cluster, Direct, Load, Zookeeper, command};
 use ottla_model::ErrorCode;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 const ALL: [u32; 3] = [1, 2, 3];
 const PARTITIONS: u32 = 6;
 /// It has a second directory.
@@ -198,6 +198,8 @@ fn a_full_disk_on_one_replica_stops_nobody_else_and_loses_nothing() {
             ("min.insync.replicas", "2"),
             ("log.index.size.max.bytes", "65536"),
             ("replica.lag.time.max.ms", "5000"),
+            // A broker that has ended is missed when its session has expired.
+            ("zookeeper.session.timeout.ms", "6000"),
             ("auto.leader.rebalance.enable", "false"),
         ],
         |id, broker| {

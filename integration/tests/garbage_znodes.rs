@@ -8,7 +8,7 @@ use kafka_protocol::messages::{InitProducerIdRequest, MetadataRequest, ProducerI
 use ottla_integration::wait::wait_for;
 use ottla_integration::{Cluster, Direct, Load};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 const ALL: [u32; 3] = [1, 2, 3];
 
 /// Not JSON, JSON of other types, and objects without what is needed or with too much of it.

@@ -467,6 +467,9 @@ fn performance(t: &mut Transcript, topic: &str) -> anyhow::Result<()> {
         topic,
         "--messages",
         "20000",
+        // Between two records.
+        "--timeout",
+        "180000",
     ];
     let got = t.run(CONSUMER_PERFORMANCE, &consume)?.success()?;
     anyhow::ensure!(got.contains(", 20000, "), "{got}");

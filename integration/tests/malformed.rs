@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ottla_integration::{Broker, command, tools};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// A request's bytes, in protocol order.
 #[derive(Default, Clone)]

@@ -11,18 +11,21 @@ use ottla_integration::wait::wait_for;
 use ottla_integration::{Broker, Cluster, command};
 use regex::Regex;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(180);
 /// kcat's word for a partition of its choice.
 const ANY: &str = "-1";
 /// The system chooses the port, and the broker says which.
 const LISTENER: (&str, &str) = ("ottla.metrics.listener", "127.0.0.1:0");
 
 fn get(broker: &Broker, path: &str) -> (String, String) {
-    let log = broker.log();
-    let address = Regex::new(r"metrics are at http://(\S+)/metrics").expect("a pattern");
-    // The last one, if it was started again.
-    let address = address.captures_iter(&log).last().expect("the address");
-    let mut stream = TcpStream::connect(&address[1]).expect("a connection");
+    let pattern = Regex::new(r"metrics are at http://(\S+)/metrics").expect("a pattern");
+    let mut stream = wait_for("the page", DEADLINE, || {
+        let log = broker.log();
+        // The last one, if it was started again.
+        let address = pattern.captures_iter(&log).last()?;
+        TcpStream::connect(&address[1]).ok()
+    })
+    .expect("a connection");
     stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
     let mut answer = String::new();
@@ -55,7 +58,7 @@ impl Page {
 fn produce(address: &str, topic: &str, partition: &str, records: usize) {
     let mut kcat = Command::new("kcat");
     kcat.args(["-b", address, "-P", "-t", topic, "-p", partition]);
-    kcat.args(["-X", "acks=all"]);
+    kcat.args(["-X", "acks=all", "-X", "enable.idempotence=true"]);
     let lines: String = (0..records).map(|n| format!("record {n}\n")).collect();
     command::run(&mut kcat, lines.as_bytes(), DEADLINE).expect("kcat -P");
 }
@@ -88,7 +91,11 @@ fn nothing_listens_unless_it_is_asked_for() {
     let mut broker = Broker::start(&[]).expect("a broker");
     assert_eq!(listening(broker.process().expect("it runs").id()), 1);
     let mut broker = Broker::start(&[LISTENER]).expect("a broker");
-    assert_eq!(listening(broker.process().expect("it runs").id()), 2);
+    let process = broker.process().expect("it runs").id();
+    wait_for("two ports", DEADLINE, || {
+        (listening(process) == 2).then_some(())
+    })
+    .expect("two ports");
     let (head, body) = get(&broker, "/other");
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
     assert_eq!(body, "");
@@ -119,7 +126,25 @@ fn what_clients_do_is_counted_under_the_exporters_names() {
     let consumed = command::run(&mut kcat, b"", DEADLINE).expect("kcat -C");
     assert_eq!(String::from_utf8_lossy(&consumed).lines().count(), 10);
 
-    let page = Page::of(&broker);
+    // The last fetch may be on its way when its consumer has ended.
+    let request = "kafka_network_requestmetrics";
+    let fetches_of = |page: &Page| {
+        let by_version = page.0.lines().filter_map(|line| {
+            let series = format!("{request}_requests_total{{request=\"Fetch\",version=");
+            let (_, count) = line.strip_prefix(&series)?.split_once(' ')?;
+            Some(count.parse::<f64>().expect("a number"))
+        });
+        let total = format!("{request}_totaltimems_count{{request=\"Fetch\"}}");
+        let consumers = format!("{request}_totaltimems_count{{request=\"FetchConsumer\"}}");
+        let counts = [page.value(&total), page.value(&consumers)];
+        (by_version.sum::<f64>(), counts)
+    };
+    let page = wait_for("as many fetches of each kind", DEADLINE, || {
+        let page = Page::of(&broker);
+        let (by_version, counts) = fetches_of(&page);
+        (by_version >= 1.0 && counts == [by_version; 2]).then_some(page)
+    });
+    let page = page.unwrap_or_else(|_| panic!("{:?}", fetches_of(&Page::of(&broker))));
     let topic = |metric: &str| {
         let all = format!("kafka_server_brokertopicmetrics_{metric}_total");
         let (of_topic, of_all) = (
@@ -137,21 +162,10 @@ fn what_clients_do_is_counted_under_the_exporters_names() {
     let failed = "kafka_server_brokertopicmetrics_failedproducerequests_total";
     assert_eq!(page.value(failed), 0.0);
 
-    let request = "kafka_network_requestmetrics";
-    let fetches = page.value(&format!("{request}_totaltimems_count{{request=\"Fetch\"}}"));
-    let consumers = format!("{request}_totaltimems_count{{request=\"FetchConsumer\"}}");
-    assert!(fetches >= 1.0);
-    assert_eq!(page.value(&consumers), fetches);
-    let by_version = page.0.lines().filter_map(|line| {
-        let series = format!("{request}_requests_total{{request=\"Fetch\",version=");
-        let (_, count) = line.strip_prefix(&series)?.split_once(' ')?;
-        Some(count.parse::<f64>().expect("a number"))
-    });
-    assert_eq!(by_version.sum::<f64>(), fetches);
     let median = format!("{request}_totaltimems{{request=\"Produce\",quantile=\"0.50\"}}");
     let slowest = format!("{request}_totaltimems{{request=\"Produce\",quantile=\"0.999\"}}");
     let (median, slowest) = (page.value(&median), page.value(&slowest));
-    assert!(0.0 < median && median <= slowest && slowest < 30_000.0);
+    assert!(0.0 < median && median <= slowest && slowest < 600_000.0);
     let succeeded = format!("{request}_errors_total{{request=\"Produce\",error=\"NONE\"}}");
     assert!(page.value(&succeeded) >= 1.0);
 
@@ -178,7 +192,7 @@ fn a_replica_that_is_gone_shows_and_one_that_is_back_does_not() {
             ("num.partitions", "2"),
             // Long before the session of a broker that is gone ends.
             ("replica.lag.time.max.ms", "2000"),
-            ("zookeeper.session.timeout.ms", "12000"),
+            ("zookeeper.session.timeout.ms", "60000"),
         ],
     )
     .expect("a cluster");
@@ -208,14 +222,15 @@ fn a_replica_that_is_gone_shows_and_one_that_is_back_does_not() {
         follower.value("kafka_controller_kafkacontroller_activecontrollercount"),
         0.0
     );
-    let followed = follower.0.lines().find(|line| {
-        line.starts_with("kafka_server_fetcherlagmetrics_consumerlag{")
-            && line.contains("topic=\"spread\"")
-    });
-    assert!(
-        followed.is_some_and(|line| line.ends_with(" 0")),
-        "{followed:?}"
-    );
+    wait_for("a follower without a lag", DEADLINE, || {
+        let follower = Page::of(cluster.broker(other));
+        let followed = follower.0.lines().find(|line| {
+            line.starts_with("kafka_server_fetcherlagmetrics_consumerlag{")
+                && line.contains("topic=\"spread\"")
+        });
+        followed?.ends_with(" 0").then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", Page::of(cluster.broker(other)).0));
 
     cluster.broker(other).kill().expect("a kill");
     let logs = cluster.logs();
@@ -231,21 +246,20 @@ fn a_replica_that_is_gone_shows_and_one_that_is_back_does_not() {
     let led = led.expect("a partition of the survivor").to_string();
     produce(&cluster.broker(survivor).address(), "spread", &led, 10);
     let page = wait(&mut cluster, "a smaller set of in-sync replicas", |page| {
-        page.value("kafka_server_replicamanager_isrshrinks_total") == 1.0
+        page.value("kafka_server_replicamanager_underreplicatedpartitions") == 1.0
+            && page.value("kafka_server_replicamanager_isrshrinks_total") >= 1.0
     });
-    assert_eq!(
-        page.value("kafka_server_replicamanager_underreplicatedpartitions"),
-        1.0
-    );
+    // A follower that was slow for a moment has left and come back before.
     assert_eq!(
         page.value("kafka_server_replicamanager_isrexpands_total"),
-        0.0
+        page.value("kafka_server_replicamanager_isrshrinks_total") - 1.0
     );
     let in_sync = format!(
         "kafka_cluster_partition_insyncreplicascount{{topic=\"spread\",partition=\"{led}\"}}"
     );
     assert_eq!(page.value(&in_sync), 1.0);
     // The other one, when the controller has elected it.
+    cluster.end_session(other).expect("the end of its session");
     let page = wait(&mut cluster, "two under-replicated partitions", |page| {
         page.value("kafka_server_replicamanager_underreplicatedpartitions") == 2.0
             && page.value("kafka_controller_kafkacontroller_activebrokercount") == 1.0

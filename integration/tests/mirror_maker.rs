@@ -11,7 +11,7 @@ use ottla_integration::free_port::free_port;
 use ottla_integration::wait::wait_for;
 use ottla_integration::{Cluster, Output, Process, Program, ToolServer, Zookeeper, command, tools};
 
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(400);
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";

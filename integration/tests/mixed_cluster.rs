@@ -14,7 +14,7 @@ use ottla_integration::{Cluster, Load, Operator, Process, Program, Zookeeper, to
 const JAVA: u32 = 3;
 const GET_OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
 const VERIFICATION: &str = "org.apache.kafka.tools.ReplicaVerificationTool";
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 const PROPERTIES: &[(&str, &str)] = &[
     ("default.replication.factor", "3"),
     ("num.partitions", "3"),

@@ -13,7 +13,7 @@ const CONSUMER: &str = "org.apache.kafka.tools.consumer.ConsoleConsumer";
 const PRODUCER: &str = "kafka.tools.ConsoleProducer";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 /// Topics with a partition on each broker.
 const ORDERS: &str = "orders";
 const TABLE: &str = "table";

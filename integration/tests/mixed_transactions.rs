@@ -17,7 +17,7 @@ const OURS: u32 = 1;
 const STATE: &str = "__transaction_state";
 const TOPIC: &str = "ledger";
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 const PROPERTIES: &[(&str, &str)] = &[
     ("auto.leader.rebalance.enable", "false"),
     ("transaction.state.log.num.partitions", "1"),

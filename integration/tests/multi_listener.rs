@@ -34,7 +34,7 @@ fn metadata_names_the_address_of_the_listener_that_was_asked() {
     ] {
         let mut kcat = Command::new("kcat");
         kcat.args(["-b", &format!("127.0.0.1:{port}"), "-L"]);
-        let out = command::run(&mut kcat, b"", Duration::from_secs(30)).expect("kcat -L");
+        let out = command::run(&mut kcat, b"", Duration::from_secs(180)).expect("kcat -L");
         let out = String::from_utf8_lossy(&out);
         assert!(
             out.contains(&format!("broker 0 at {advertised}")),
@@ -46,9 +46,9 @@ fn metadata_names_the_address_of_the_listener_that_was_asked() {
     let outside = format!("127.0.0.1:{outside}");
     let mut produce = Command::new("kcat");
     produce.args(["-b", &outside, "-P", "-t", "t"]);
-    command::run(&mut produce, b"one\n", Duration::from_secs(30)).expect("kcat -P");
+    command::run(&mut produce, b"one\n", Duration::from_secs(180)).expect("kcat -P");
     let mut consume = Command::new("kcat");
     consume.args(["-b", &outside, "-C", "-t", "t", "-e", "-q"]);
-    let out = command::run(&mut consume, b"", Duration::from_secs(30)).expect("kcat -C");
+    let out = command::run(&mut consume, b"", Duration::from_secs(180)).expect("kcat -C");
     assert_eq!(out, b"one\n");
 }

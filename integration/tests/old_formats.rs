@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ottla_integration::{Broker, ToolServer, command, tools};
 
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(400);
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const RECORDS: usize = 300;
 
@@ -225,7 +225,7 @@ fn what_cannot_be_converted_is_refused() {
         let address = broker.address();
         kcat.args(["-b", &address, "-P", "-t", topic, "-z", codec]);
         // One batch: a record alone would not be worth compressing.
-        kcat.args(["-X", "linger.ms=2000", "-X", "batch.num.messages=100"]);
+        kcat.args(["-X", "linger.ms=60000", "-X", "batch.num.messages=100"]);
         command::run(&mut kcat, &b"record\n".repeat(100), DEADLINE).expect("kcat -P");
     }
     for version in 0..=4 {

@@ -19,7 +19,7 @@ use ottla_integration::wait::wait_for;
 use ottla_integration::{Broker, Direct, ToolServer};
 use regex::Regex;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 /// Short windows: what is allowed at once is one second's worth.
 const WINDOWS: &[(&str, &str)] = &[
     ("quota.window.num", "2"),

@@ -8,7 +8,7 @@ use ottla_integration::real_text::real_text;
 use ottla_integration::wait::wait_for;
 use ottla_integration::{Broker, command, tools};
 
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(600);
 const SIZE: usize = 50 << 20;
 
 fn sha256(bytes: &[u8]) -> String {

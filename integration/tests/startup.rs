@@ -11,7 +11,7 @@ use ottla_integration::wait::wait_for;
 use ottla_integration::{Process, tools};
 use regex::Regex;
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 fn start(directory: &Path, arguments: &[&str]) -> Process {
     let mut ottla = Command::new(tools::ottla());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ottla_integration::{Broker, ToolServer, command, wait};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
 const CONFIGS: &str = "kafka.admin.ConfigCommand";
 

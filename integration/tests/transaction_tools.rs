@@ -37,8 +37,8 @@ const PROPERTIES: &[(&str, &str)] = &[
     // As in the releases that let transactions hang.
     ("transaction.partition.verification.enable", "false"),
 ];
-const PATIENCE: Duration = Duration::from_secs(20);
-const DEADLINE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(180);
 const STATE: &str = "__transaction_state";
 const TOPIC: &str = "ledger";
 /// A topic whose only replica is on the last broker.

@@ -14,7 +14,7 @@ use ottla_integration::replicas::wait_until_equal;
 use ottla_integration::wait::wait_for;
 use ottla_integration::{Cluster, Operator, Process, Random, command, tools};
 
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(400);
 const STATE: &str = "__transaction_state";
 const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 const ROUNDS: u32 = 20;

@@ -14,6 +14,7 @@ const TRANSACTIONS: &str = "org.apache.kafka.tools.TransactionsCommand";
 const TOPIC: &str = "numbers";
 const RECORDS: usize = 20_000;
 const ROUNDS: u64 = 3;
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Transactions of 50 ms go on while the broker is killed and started again.
 #[test]
@@ -38,14 +39,18 @@ fn what_is_committed_is_read_once_over_crashes() {
             "50",
             "--producer-props",
             &bootstrap,
+            "max.block.ms=240000",
+            "delivery.timeout.ms=240000",
+            "transaction.timeout.ms=600000",
         ];
         tools.run(PRODUCER_PERFORMANCE, &arguments)?.success()
     });
     let log = broker.log_directory().join(format!("{TOPIC}-0"));
     for round in 1..=ROUNDS {
         let before = size_of(&log);
-        wait_for("more records", Duration::from_secs(60), || {
-            (size_of(&log) > before + 20_000).then_some(())
+        wait_for("more records", DEADLINE, || {
+            // Who is held up here finds that all was written meanwhile.
+            (size_of(&log) > before + 20_000 || producer.is_finished()).then_some(())
         })
         .unwrap_or_else(|error| panic!("round {round}: {error:#}\n{}", broker.log()));
         broker.kill().expect("a killed broker");
@@ -57,8 +62,8 @@ fn what_is_committed_is_read_once_over_crashes() {
         .expect("all transactions are committed");
 
     let mut tools = ToolServer::start(JARS).expect("a tool server");
-    let read = tools
-        .run(
+    let read = wait_for("all records", DEADLINE, || {
+        let read = tools.run(
             CONSUMER,
             &[
                 "--bootstrap-server",
@@ -72,8 +77,11 @@ fn what_is_committed_is_read_once_over_crashes() {
                 "--timeout-ms",
                 "5000",
             ],
-        )
-        .expect("an output");
+        );
+        let read = read.expect("an output");
+        (read.out.lines().count() >= RECORDS).then_some(read)
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", broker.log()));
     let numbers: Vec<&str> = read.out.lines().collect();
     let distinct: BTreeSet<usize> = numbers
         .iter()
@@ -82,8 +90,10 @@ fn what_is_committed_is_read_once_over_crashes() {
     assert_eq!(numbers.len(), RECORDS, "each record once");
     assert_eq!(distinct, (0..RECORDS).collect());
 
-    let described = tools
-        .run(
+    let mut described = String::new();
+    // The producer is told once the outcome is sure; the markers come right after.
+    wait_for("the end of the last transaction", DEADLINE, || {
+        let describe = tools.run(
             TRANSACTIONS,
             &[
                 "--bootstrap-server",
@@ -92,10 +102,11 @@ fn what_is_committed_is_read_once_over_crashes() {
                 "--transactional-id",
                 "numbers-producer",
             ],
-        )
-        .and_then(Output::success)
-        .expect("a description");
-    assert!(described.contains("CompleteCommit"), "{described}");
+        );
+        described = describe.and_then(Output::success).expect("a description");
+        described.contains("CompleteCommit").then_some(())
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{described}"));
 }
 
 fn size_of(log: &Path) -> u64 {

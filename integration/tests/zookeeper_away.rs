@@ -13,10 +13,12 @@ const TOPIC: &str = "load";
 const PARTITIONS: u32 = 3;
 const ALL: [u32; 3] = [1, 2, 3];
 const SESSION: Duration = Duration::from_secs(6);
-const DEADLINE: Duration = Duration::from_secs(60);
+const LONG_SESSION: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 /// Followers are out of sync after this: less than a session, so that a leader wants to shrink the
 /// ISR while nobody can write that down.
 const REPLICA_LAG: Duration = Duration::from_secs(2);
+const ATTEMPTS: usize = 10;
 
 struct Outage {
     cluster: Cluster,
@@ -24,7 +26,8 @@ struct Outage {
 }
 
 impl Outage {
-    fn start() -> anyhow::Result<Self> {
+    /// With sessions so long that they survive an outage, or so short that they do not.
+    fn start(session: Duration) -> anyhow::Result<Self> {
         let cluster = Cluster::start_on(
             Zookeeper::start()?,
             &[Program::Ottla; 3],
@@ -34,7 +37,7 @@ impl Outage {
                 ("min.insync.replicas", "2"),
                 (
                     "zookeeper.session.timeout.ms",
-                    &SESSION.as_millis().to_string(),
+                    &session.as_millis().to_string(),
                 ),
                 (
                     "replica.lag.time.max.ms",
@@ -79,7 +82,12 @@ impl Outage {
     fn try_to_create_topic(&self, name: &str) -> anyhow::Result<()> {
         let controller = self.cluster.controller()?;
         let direct = Direct::connect(&self.cluster.address(controller))?;
-        direct.create_topic(name, &[&ALL])
+        let created = direct.create_topic(name, &[&ALL]);
+        // It may have been made without an answer in time.
+        match self.cluster.partition_state(name, 0)? {
+            Some(_) => Ok(()),
+            None => created,
+        }
     }
 
     /// A follower's death and return change the ISR, a new topic appears: all of it takes a
@@ -92,7 +100,7 @@ impl Outage {
         let controller = self.cluster.controller()?;
         let victim = 1 + controller % 3;
         let left: Vec<u32> = ALL.into_iter().filter(|id| *id != victim).collect();
-        self.cluster.broker(victim).kill()?;
+        self.cluster.kill(victim)?;
         self.cluster.wait_for_isr("after", 0, &left)?;
         self.cluster.wait_for_isrs(TOPIC, PARTITIONS, &left)?;
         self.load.wait_for_progress()?;
@@ -118,7 +126,7 @@ impl Outage {
 
 #[test]
 fn brokers_serve_on_while_the_ensemble_is_dead_and_go_on_in_their_sessions() {
-    let mut outage = Outage::start().expect("a cluster under load");
+    let mut outage = Outage::start(LONG_SESSION).expect("a cluster under load");
     let mut run = || -> anyhow::Result<()> {
         let controller = outage.cluster.controller()?;
         outage.cluster.zookeeper().kill(0)?;
@@ -145,20 +153,29 @@ fn brokers_serve_on_while_the_ensemble_is_dead_and_go_on_in_their_sessions() {
 
 #[test]
 fn without_the_ensemble_no_acknowledgement_leaves_out_a_dead_follower() {
-    let mut outage = Outage::start().expect("a cluster under load");
+    let mut outage = Outage::start(SESSION).expect("a cluster under load");
     let mut run = || -> anyhow::Result<()> {
         let controller = outage.cluster.controller()?;
         let victim = 1 + controller % 3;
         outage.cluster.zookeeper().kill(0)?;
         outage.load.wait_for_progress()?;
         outage.cluster.broker(victim).kill()?;
-        // What was replicated before the kill may still be told.
-        sleep(Duration::from_secs(1));
-        let before = outage.load.progress().acknowledged;
-        // The leaders see the follower lag, but may not decide without the ensemble.
-        sleep(2 * REPLICA_LAG);
-        let after = outage.load.progress().acknowledged;
-        anyhow::ensure!(before == after, "{} too many", after - before);
+        // What was replicated before the kill may still be told, late on a busy machine. The leaders
+        // see the follower lag, but may not decide without the ensemble: it comes to an end.
+        let mut counts = Vec::new();
+        for _ in 0..ATTEMPTS {
+            sleep(Duration::from_secs(1));
+            counts.push(outage.load.progress().acknowledged);
+            sleep(2 * REPLICA_LAG);
+            counts.push(outage.load.progress().acknowledged);
+            if counts.ends_with(&[counts[counts.len() - 2]; 2]) {
+                break;
+            }
+        }
+        anyhow::ensure!(
+            counts.ends_with(&[counts[counts.len() - 2]; 2]),
+            "acknowledged all the time: {counts:?}"
+        );
         outage.cluster.zookeeper().restart(0)?;
         // The leaders whose partitions it only followed, and the controller for those that it led.
         outage.load.wait_for_progress()?;
@@ -174,7 +191,7 @@ fn without_the_ensemble_no_acknowledgement_leaves_out_a_dead_follower() {
 
 #[test]
 fn brokers_serve_on_while_the_ensemble_hangs_and_register_again_in_new_sessions() {
-    let mut outage = Outage::start().expect("a cluster under load");
+    let mut outage = Outage::start(SESSION).expect("a cluster under load");
     let mut run = || -> anyhow::Result<()> {
         // A server that wakes up may hear a broker's ping before it ends the broker's session.
         for _ in 0..5 {

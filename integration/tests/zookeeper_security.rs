@@ -11,12 +11,15 @@ mod node;
 mod server;
 
 use std::path::Path;
+use std::time::Duration;
 
 use certificates::{Certificates, PASSWORD};
 use node::Node;
 use ottla_integration::ToolServer;
+use ottla_integration::wait::wait_for;
 use server::SecureZookeeper;
 
+const DEADLINE: Duration = Duration::from_secs(180);
 const NETTY: &str = "org.apache.zookeeper.ClientCnxnSocketNetty";
 
 /// Paths that everybody may read and only the creator may change.
@@ -126,7 +129,11 @@ fn a_broker_is_who_it_says_and_owns_what_it_creates() -> anyhow::Result<()> {
     properties.push(("zookeeper.ssl.protocol", "TLSv1.3".to_owned()));
     properties.push(("zookeeper.ssl.cipher.suites", suite));
     let node = Node::start(&properties, "")?;
-    assert_eq!(zookeeper.acl("/p12/brokers/ids/0")?.len(), 2);
+    // Its port opens before it is registered.
+    let found = wait_for("the registration", DEADLINE, || {
+        zookeeper.acl("/p12/brokers/ids/0").ok()
+    });
+    assert_eq!(found?.len(), 2);
     drop(node);
 
     login(server::SASL_PASSWORD)?;

@@ -8,7 +8,7 @@ use ottla_integration::wait;
 use crate::operate::produce;
 use crate::session::Session;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 const TOOL: &str = "kafka-reassign-partitions --bootstrap-server B";
 
 pub(crate) fn reassignments(s: &mut Session) -> anyhow::Result<()> {

@@ -11,8 +11,8 @@ use ottla_integration::{
 };
 use regex::Regex;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-const DEADLINE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// A consumer in a JVM of its own says in its log which replicas it chooses.
 const LOGGING: &str = "log4j.properties";

@@ -65,7 +65,7 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("log.cleaner.dedupe.buffer.size", "4000000"),
 ];
 const GROUPS: &[&str] = &["readers", "others"];
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 /// A cleaner has begun by then, or has been missed.
 const CLEANING_DEADLINE: Duration = Duration::from_secs(2);
 const ATTEMPTS: usize = 20;

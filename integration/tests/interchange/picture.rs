@@ -27,7 +27,7 @@ const OFFSET_FETCH_VERSION: i16 = 8;
 const DECOMPRESSED_MAX: usize = 1 << 24;
 /// Small, so that a partition takes many answers.
 const FETCH_BYTES: i32 = 20_000;
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(180);
 const EARLIEST_LOCAL: i64 = -4;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST: i64 = -2;

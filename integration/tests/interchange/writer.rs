@@ -27,7 +27,7 @@ use ottla_model::{ProducerEpoch, Timestamp};
 use ottla_protocol::produce::{ProducePartition, ProduceRequest, ProduceTopic};
 use ottla_record::{Compression, RecordBatchBuilder};
 
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(180);
 /// The longest that Kafka allows: an open transaction outlives the test.
 const TRANSACTION_TIMEOUT_MS: i32 = 900_000;
 const NONE: i16 = 0;

@@ -9,7 +9,7 @@ use ottla_integration::process::Process;
 use ottla_integration::tools;
 use ottla_integration::wait::wait_for;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 pub(crate) struct Node {
     port: u16,

@@ -71,7 +71,7 @@ impl SecureZookeeper {
             .arg(&properties);
         let process = Process::start(java, directory, "zookeeper")?;
         for port in [port, tls_port] {
-            wait_for("ZooKeeper's port", Duration::from_secs(60), || {
+            wait_for("ZooKeeper's port", Duration::from_secs(180), || {
                 TcpStream::connect(("127.0.0.1", port)).ok()
             })?;
         }
