@@ -94,6 +94,11 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     fn write_all_at(&self, buffers: &mut [IoSlice<'_>], position: u64) -> io::Result<()>;
     /// Reads up to the buffer's length; 0 at the end of the file.
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+    /// Tells that a range will be read soon, so that the disk may begin with it. A hint: nothing
+    /// depends on it.
+    fn will_read(&self, position: u64, length: u64) {
+        let _ = (position, length);
+    }
     /// Length in bytes.
     fn length(&self) -> io::Result<u64>;
     /// Cuts the file, or lengthens it with zeros.

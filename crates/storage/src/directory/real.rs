@@ -2,13 +2,14 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use ottla_model::Timestamp;
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 
 use super::{Directory, DirectoryEntry, LockGuard, OpenMode, StorageFile, VolumeSpace};
@@ -162,6 +163,16 @@ impl StorageFile for RealFile {
                 result => return result,
             }
         }
+    }
+
+    fn will_read(&self, position: u64, length: u64) {
+        // A file system that takes no hints reads as well.
+        let _ = rustix::fs::fadvise(
+            &*self.0,
+            position,
+            NonZeroU64::new(length),
+            Advice::WillNeed,
+        );
     }
 
     fn length(&self) -> io::Result<u64> {

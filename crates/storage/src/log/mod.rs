@@ -16,6 +16,7 @@ mod retention;
 mod roll;
 pub(crate) mod split;
 mod truncate;
+mod walk;
 
 use std::collections::VecDeque;
 use std::io;

@@ -7,13 +7,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ottla_model::{LeaderEpoch, Offset, Timestamp, TopicPartition};
-use ottla_record::{AppendOrigin, BatchHeader, BatchView, EndTransactionMarker, Magic};
+use ottla_record::{AppendOrigin, BatchHeader, EndTransactionMarker, Magic};
 
 use super::append::marker_of;
 use super::load::OpenLog;
 use super::recall::{LOOK_BACK_BYTES, LOOK_BACK_BYTES_CLEAN, recall_batches};
 use super::split::{Piece, pieces, split_unopened};
-use crate::directory::{StorageFile, read_full};
+use super::walk::{Step, Walk};
+use crate::directory::read_full;
 use crate::errors::LoadError;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log_reader::floor;
@@ -281,7 +282,7 @@ impl Recovery<'_> {
         let mut next_offset = segment.base_offset;
         let mut newest = LeaderEpoch::NONE;
         loop {
-            let position = walk.position;
+            let position = walk.position();
             match walk.next(next_offset)? {
                 Step::End => {
                     return Ok(Scanned {
@@ -340,7 +341,8 @@ impl Recovery<'_> {
         })
     }
 
-    /// Rebuilds indexes, epochs and producer state from the batches of a segment, all of them whole.
+    /// Rebuilds indexes, epochs and producer state from the headers of a segment's batches, all of
+    /// which were found whole.
     fn rebuild_segment(&mut self, segment: &Segment) -> io::Result<()> {
         let config = &self.open.config;
         segment
@@ -357,18 +359,14 @@ impl Recovery<'_> {
             offset: segment.base_offset,
         };
         let mut bytes_since_entry = 0;
-        let mut walk = Walk::new(segment)?;
-        let mut next_offset = segment.base_offset;
-        loop {
-            let position = walk.position;
-            let batch = match walk.next(next_offset)? {
-                Step::Batch(batch) => batch,
-                Step::End => break,
-                Step::Damaged(reason) | Step::OutOfReach(reason) => {
-                    return Err(io::Error::other(reason));
-                }
-            };
-            next_offset = batch.next_offset();
+        let mut scanner = segment.scan(0)?;
+        let mut end = 0;
+        while let Some(PlacedBatch {
+            position,
+            header: batch,
+        }) = scanner.next_batch()?
+        {
+            end = position + batch.size_in_bytes as u64;
             if batch.max_timestamp > largest.timestamp {
                 let offset = batch.last_offset();
                 largest = TimestampOffset {
@@ -396,20 +394,19 @@ impl Recovery<'_> {
                 {
                     self.epochs.assign(epoch, batch.base_offset());
                 }
-                let marker = if batch.is_control() {
-                    marker(batch.bytes())?
-                } else {
-                    None
-                };
+                let marker = marker_at(segment, position, &batch)?;
                 let index = Some(segment);
                 replay(
                     &mut self.producers,
                     &self.open.topic_partition,
-                    batch.header(),
+                    &batch,
                     marker,
                     index,
                 )?;
             }
+        }
+        if end < segment.size() {
+            return Err(io::Error::other("a batch was whole and is not any more"));
         }
         segment.set_max_timestamp(largest);
         segment.become_inactive(false)
@@ -446,71 +443,6 @@ impl Recovery<'_> {
             recovery_point: self.open.recovery_point,
             reason: damage.reason.clone(),
         }
-    }
-}
-
-/// Reads whole batches of a segment one after the other, checking all there is to check.
-struct Walk<'a> {
-    segment: &'a Segment,
-    file: &'a dyn StorageFile,
-    position: u64,
-    buffer: Vec<u8>,
-}
-
-enum Step<'a> {
-    Batch(BatchView<'a>),
-    End,
-    Damaged(String),
-    OutOfReach(String),
-}
-
-impl<'a> Walk<'a> {
-    fn new(segment: &'a Segment) -> io::Result<Self> {
-        Ok(Self {
-            segment,
-            file: &**segment.file()?,
-            position: 0,
-            buffer: Vec::new(),
-        })
-    }
-
-    /// The next batch, which may not begin below `next_offset`.
-    fn next(&mut self, next_offset: Offset) -> io::Result<Step<'_>> {
-        let end = self.segment.size();
-        if self.position >= end {
-            return Ok(Step::End);
-        }
-        let mut scanner = self.segment.scan(self.position)?;
-        let batch = match scanner.next_batch() {
-            Ok(Some(batch)) => batch.header,
-            Ok(None) => return Ok(Step::Damaged("an incomplete batch".to_owned())),
-            Err(ScanError::Corrupt { error, .. }) => return Ok(Step::Damaged(error.to_string())),
-            Err(ScanError::Io(error)) => return Err(error),
-        };
-        let (first, last) = (batch.base_offset(), batch.last_offset());
-        if first < next_offset || last < first {
-            let reason = format!("offsets {first} to {last} where {next_offset} was expected");
-            return Ok(Step::Damaged(reason));
-        }
-        if last - self.segment.base_offset > Offset::from(i32::MAX) {
-            return Ok(Step::OutOfReach(format!(
-                "offset {last} is out of the segment's reach"
-            )));
-        }
-        // No larger than the file: the scanner saw the whole batch in it.
-        self.buffer.resize(batch.size_in_bytes, 0);
-        if read_full(self.file, &mut self.buffer, self.position)? < self.buffer.len() {
-            return Ok(Step::Damaged("an incomplete batch".to_owned()));
-        }
-        let view = match BatchView::parse(&self.buffer) {
-            Ok(view) => view,
-            Err(error) => return Ok(Step::Damaged(error.to_string())),
-        };
-        if let Err(error) = view.ensure_valid() {
-            return Ok(Step::Damaged(error.to_string()));
-        }
-        self.position += batch.size_in_bytes as u64;
-        Ok(Step::Batch(view))
     }
 }
 
@@ -592,13 +524,7 @@ fn replay_segment(
         if header.base_offset() < range.start || !header.has_producer_id() {
             continue;
         }
-        let marker = if header.is_control() {
-            let mut batch = vec![0; header.size_in_bytes];
-            let read = read_full(&**segment.file()?, &mut batch, position)?;
-            marker(&batch[..read])?
-        } else {
-            None
-        };
+        let marker = marker_at(segment, position, &header)?;
         replay(producers, topic_partition, &header, marker, None)?;
     }
     Ok(())
@@ -653,6 +579,18 @@ fn replay(
     Ok(())
 }
 
-fn marker(batch: &[u8]) -> io::Result<Option<EndTransactionMarker>> {
-    marker_of(batch).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+/// The marker that a control batch is.
+fn marker_at(
+    segment: &Segment,
+    position: u64,
+    header: &BatchHeader,
+) -> io::Result<Option<EndTransactionMarker>> {
+    if !header.is_control() {
+        return Ok(None);
+    }
+    // No larger than the file: the scanner saw the whole batch in it.
+    let mut batch = vec![0; header.size_in_bytes];
+    let read = read_full(&**segment.file()?, &mut batch, position)?;
+    marker_of(&batch[..read])
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
 }
