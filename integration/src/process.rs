@@ -8,6 +8,8 @@ use anyhow::Context as _;
 
 use crate::wait::wait_for;
 
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
+
 /// A running program; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -42,13 +44,36 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Sends a signal by name, for instance `TERM`.
+    /// Sends a signal by name, for instance `TERM`; after `STOP` all of its threads stand still.
     pub fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &self.child.id().to_string()])
-            .status()?;
-        anyhow::ensure!(status.success(), "kill -{name}: {status}");
+        use rustix::process::{Pid, Signal, kill_process};
+        let signal = match name {
+            "TERM" => Signal::TERM,
+            "INT" => Signal::INT,
+            "STOP" => Signal::STOP,
+            "CONT" => Signal::CONT,
+            _ => anyhow::bail!("no such signal: {name}"),
+        };
+        // Without a program of its own, which would take its time.
+        kill_process(Pid::from_child(&self.child), signal)?;
+        if signal == Signal::STOP {
+            wait_for("a process that stands still", STOP_DEADLINE, || {
+                self.stands_still().then_some(())
+            })?;
+        }
         Ok(())
+    }
+
+    /// Whether each of its threads is stopped.
+    fn stands_still(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut tasks = tasks.into_iter().flatten().flatten();
+        tasks.all(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state follows the name in brackets.
+            let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            state.is_empty() || state.starts_with('T')
+        })
     }
 
     /// Waits for its end.

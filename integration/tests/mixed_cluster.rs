@@ -24,7 +24,9 @@ const PROPERTIES: &[(&str, &str)] = &[
     // Deleted directories go soon.
     ("log.initial.task.delay.ms", "500"),
     ("log.segment.delete.delay.ms", "500"),
-    ("replica.lag.time.max.ms", "4000"),
+    ("replica.lag.time.max.ms", "10000"),
+    // A throttled move takes many fetches.
+    ("replica.fetch.max.bytes", "100000"),
     ("offsets.topic.num.partitions", "4"),
 ];
 
@@ -275,11 +277,14 @@ impl Mixed {
             .configure(&of_topic, &add("cleanup.policy=compact,segment.ms=60000"))?;
         self.operator
             .configure(&defaults, &add("log.retention.ms=86400000"))?;
-        let changed = self.operator.settings(&of_topic)?;
-        anyhow::ensure!(
-            changed.contains("cleanup.policy=compact") && changed.contains("segment.ms=60000"),
-            "{changed}"
-        );
+        let mut changed = anyhow::Ok(String::new());
+        wait_for("the topic's settings", DEADLINE, || {
+            changed = self.operator.settings(&of_topic);
+            let text = changed.as_ref().ok()?;
+            let both = text.contains("cleanup.policy=compact") && text.contains("segment.ms=60000");
+            both.then_some(())
+        })
+        .with_context(|| format!("{changed:?}"))?;
         for id in self.cluster.ids() {
             let id = id.to_string();
             let of_broker = ["--entity-type", "brokers", "--entity-name", &id, "--all"];
@@ -332,10 +337,10 @@ impl Mixed {
         let configs = ["min.insync.replicas=1"];
         self.operator.create_topic(topic, &assignment, &configs)?;
         self.operator.fill(topic, 100)?;
-        self.cluster.broker(behind).kill()?;
+        self.cluster.kill(behind)?;
         self.cluster.wait_for_isr(topic, 0, &[ahead])?;
         self.operator.fill(topic, 50)?;
-        self.cluster.broker(ahead).kill()?;
+        self.cluster.kill(ahead)?;
         let has_leader = |mixed: &Self, expected: i32| {
             wait_for("a leader, or none", DEADLINE, || {
                 let (leader, _) = mixed.cluster.partition_state(topic, 0).ok()??;
@@ -356,6 +361,7 @@ impl Mixed {
         self.cluster.broker(ahead).restart()?;
         self.cluster.wait_for_isr(topic, 0, &others)?;
         self.operator.fill(topic, 10)?;
+        self.cluster.wait_until_brokers_agree()?;
         let offsets = self.operator.run(GET_OFFSETS, &["--topic", topic])?;
         anyhow::ensure!(offsets.trim() == format!("{topic}:0:130"), "{offsets}");
         self.wait_until_all_are_in_sync()?;
@@ -367,7 +373,7 @@ impl Mixed {
     /// Kills the Java broker if it is controller.
     fn make_ottla_controller(&mut self) -> anyhow::Result<()> {
         if self.cluster.controller()? == JAVA {
-            self.cluster.broker(JAVA).kill()?;
+            self.cluster.kill(JAVA)?;
             self.cluster.controller_other_than(JAVA)?;
             self.cluster.broker(JAVA).restart()?;
         }
@@ -379,7 +385,7 @@ impl Mixed {
     /// Kills both of the others, so that nobody else can be.
     fn make_java_controller(&mut self) -> anyhow::Result<()> {
         for id in [1, 2] {
-            self.cluster.broker(id).kill()?;
+            self.cluster.kill(id)?;
         }
         wait_for("the Java controller", DEADLINE, || {
             (self.cluster.controller().ok()? == JAVA).then_some(())

@@ -24,7 +24,7 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("offsets.topic.num.partitions", "2"),
     ("transaction.state.log.num.partitions", "2"),
     ("transaction.state.log.min.isr", "2"),
-    ("replica.lag.time.max.ms", "4000"),
+    ("replica.lag.time.max.ms", "10000"),
     ("log.cleaner.backoff.ms", "500"),
 ];
 
@@ -139,6 +139,7 @@ impl Replacement {
             .run_with_input(PRODUCER, &values, &arguments)?;
         let mut table = BTreeMap::new();
         wait_for("the table's last values", DEADLINE, || {
+            table.clear();
             let shown = ["--property", "print.key=true"];
             let read = self.read(TABLE, KEYS, &shown).ok()?;
             for line in read.lines() {
@@ -158,7 +159,7 @@ impl Replacement {
                     "--topic",
                     ORDERS,
                     "--timeout-ms",
-                    "20000",
+                    "180000",
                     "--max-messages",
                     "300",
                 ][..],
@@ -178,14 +179,21 @@ impl Replacement {
 
     /// What is committed in a topic, from its beginning until nothing more comes.
     fn read(&mut self, topic: &str, at_least: usize, more: &[&str]) -> anyhow::Result<String> {
-        let arguments = ["--topic", topic, "--from-beginning", "--timeout-ms", "3000"];
+        // How long it waits for more: a busy machine may need longer for the first.
+        let mut timeout_ms = 3000;
+        let arguments = ["--topic", topic, "--from-beginning"];
         let isolation = ["--isolation-level", "read_committed"];
         let mut read = String::new();
         wait_for("records", DEADLINE, || {
             // It fails when nothing comes any more, and has printed all the same.
+            let timeout = ["--timeout-ms", &timeout_ms.to_string()];
+            timeout_ms = (timeout_ms * 2).min(60_000);
             read = self
                 .operator
-                .run_to_any_end(CONSUMER, &[&arguments[..], &isolation, more].concat())
+                .run_to_any_end(
+                    CONSUMER,
+                    &[&arguments[..], &timeout, &isolation, more].concat(),
+                )
                 .ok()?;
             (read.lines().count() >= at_least).then_some(())
         })

@@ -23,7 +23,7 @@ const PROPERTIES: &[(&str, &str)] = &[
     ("transaction.state.log.num.partitions", "1"),
     ("transaction.state.log.min.isr", "2"),
     ("offsets.topic.num.partitions", "1"),
-    ("replica.lag.time.max.ms", "4000"),
+    ("replica.lag.time.max.ms", "10000"),
 ];
 
 #[test]
@@ -107,7 +107,7 @@ impl Mixed {
             .and_then(|line| line.split_whitespace().next());
         anyhow::ensure!(first == Some(&from.to_string()), "{described}");
         if crash {
-            self.cluster.broker(from).kill()?;
+            self.cluster.kill(from)?;
         } else {
             self.cluster.broker(from).stop()?;
         }
@@ -166,12 +166,16 @@ impl Mixed {
     fn lead(&mut self, topic: &str, partition: u32, order: &[u32]) -> anyhow::Result<()> {
         self.cluster.wait_for_isr(topic, partition, &[1, 2, 3])?;
         self.operator.move_replicas(topic, partition, order)?;
-        if self.cluster.leader(topic, partition)? != order[0] {
-            self.operator.elect("preferred", topic, partition)?;
-        }
-        let leader = self.cluster.leader(topic, partition)?;
-        anyhow::ensure!(leader == order[0], "{topic}-{partition}: {leader} leads");
-        Ok(())
+        // It is refused while the replica is out of sync, and where it leads already.
+        let mut elected = anyhow::Ok(String::new());
+        wait_for("the preferred leader", DEADLINE, || {
+            if self.cluster.leader(topic, partition).ok()? == order[0] {
+                return Some(());
+            }
+            elected = self.operator.elect("preferred", topic, partition);
+            None
+        })
+        .with_context(|| format!("{topic}-{partition} of {order:?}: {elected:?}"))
     }
 
     fn send(&mut self, producer: &mut Producer) -> anyhow::Result<Vec<String>> {

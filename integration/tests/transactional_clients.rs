@@ -303,7 +303,8 @@ fn show_copies(shaken: &mut Shaken) -> anyhow::Result<()> {
         .with_context(|| errors(directory.path()))?;
         shaken.cluster.broker(id).kill()?;
         fill(&bootstrap, parts.next())?;
-        sleep(AFTER_EXPIRY);
+        shaken.cluster.end_session(id)?;
+        sleep(Duration::from_secs(1));
         shaken.cluster.broker(id).restart()?;
         shaken.tell(&format!("broker {id} was killed and is back"));
     }

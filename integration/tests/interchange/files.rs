@@ -139,6 +139,18 @@ pub(crate) fn half_cleaned(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Whether the cleaner is rewriting, or exchanging, a segment of a partition.
+pub(crate) fn is_half_cleaned(partition: &Path) -> anyhow::Result<bool> {
+    for file in std::fs::read_dir(partition)? {
+        let name = file?.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".log.cleaned") || name.ends_with(".log.swap") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// The files with this ending in all partitions that are not about to be deleted.
 fn files(directory: &Path, ending: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
