@@ -390,7 +390,14 @@ impl Consumer {
                 if fetched.records.is_empty() && world.random.chance(METADATA_REFRESH_PERCENT) {
                     self.leader = None;
                 }
-                Ok(pause)
+                // It rests only where there is nothing more, or it would never catch up with a
+                // pipelined producer on a fast network.
+                let is_behind = self.offset < fetched.high_watermark;
+                Ok(if is_behind && !fetched.records.is_empty() {
+                    Duration::ZERO
+                } else {
+                    pause
+                })
             }
             _ => {
                 self.leader = None;
