@@ -338,6 +338,9 @@ impl TransactionalProducer {
                 leader_epoch,
             }) => self.on_offset(world, checker, fetched, leader_epoch, retry),
             _ => {
+                if let Step::CommitOffset { id, .. } = self.step {
+                    checker.transactions.gives_up(id);
+                }
                 self.forget_leader();
                 self.count_try();
                 Ok(retry)
