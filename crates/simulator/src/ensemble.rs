@@ -293,6 +293,18 @@ impl Ensemble {
         );
     }
 
+    /// When the broker registered, if it is registered, in milliseconds of the wall clock.
+    pub(crate) fn registered_at(&mut self, world: &mut World, broker: BrokerId) -> Option<i64> {
+        let read = Request::Exists {
+            path: paths::broker(broker),
+            watch: false,
+        };
+        match self.administer(world, &read) {
+            Ok(Reply::Exists(stat)) => Some(stat.ctime),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_cut(&self, broker: BrokerId) -> bool {
         self.cut.contains(&broker)
     }

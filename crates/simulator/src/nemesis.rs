@@ -8,6 +8,7 @@ use ottla_controller::event::ElectionType;
 use ottla_coordination::payloads::{EntityConfig, TopicAssignment};
 use ottla_coordination::{ANY_VERSION, Request as Write, paths};
 use ottla_model::{BrokerId, ReplicaAssignment, TopicId, TopicName, TopicPartition};
+use ottla_replication::IsrState;
 use ottla_storage::directory::Fault as DiskFault;
 
 use crate::broker::Stopping;
@@ -18,6 +19,9 @@ use crate::world::{Event, note};
 
 /// The client that gives administrators' orders.
 const ADMINISTRATOR: u32 = 0;
+
+/// A broker that has been registered for so many milliseconds is alive in every controller's eyes.
+const KNOWN_AFTER_MS: i64 = 5_000;
 
 /// Something that lasts and ends.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -180,6 +184,11 @@ impl Simulation {
         let mut guards = BTreeSet::new();
         if self.world.settings.flush_messages != 1 {
             let partitions: Vec<_> = self.checker.partitions().cloned().collect();
+            let known: BTreeSet<BrokerId> = self
+                .brokers()
+                .into_iter()
+                .filter(|id| self.is_known_to_live(*id))
+                .collect();
             for tp in partitions {
                 let Some(state) = self.checker.state(&tp) else {
                     continue;
@@ -194,6 +203,8 @@ impl Simulation {
                 let is_well = |id: &BrokerId| {
                     *id != broker
                         && trusted.contains(id)
+                        && known.contains(id)
+                        && !self.is_about_to_leave(*id, &tp)
                         && self.world.is_up(*id)
                         && !self.is_paused(*id)
                         && !self.ensemble.is_cut(*id)
@@ -212,6 +223,26 @@ impl Simulation {
         let down = self.world.random.millis(100, 12_000);
         self.world
             .after(down, Event::EndOfFault(Fault::Down(broker)));
+    }
+
+    /// Whether no controller is about to take a broker for dead, because its session has ended or
+    /// it was down before.
+    fn is_known_to_live(&mut self, broker: BrokerId) -> bool {
+        let since = self.ensemble.registered_at(&mut self.world, broker);
+        let now = self.world.wall();
+        since.is_some_and(|since| now.0 - since >= KNOWN_AFTER_MS)
+    }
+
+    /// Whether the leader has asked for an ISR without a broker.
+    fn is_about_to_leave(&self, broker: BrokerId, tp: &TopicPartition) -> bool {
+        let processes = self.machines.values().filter_map(|m| m.process.as_ref());
+        let mut replicas = processes.filter_map(|process| process.replicas.get(tp));
+        replicas.any(|replica| match replica.partition.isr() {
+            IsrState::PendingShrink { proposal, .. } => {
+                replica.partition.is_leader() && !proposal.isr.contains(&broker)
+            }
+            _ => false,
+        })
     }
 
     fn is_stopping(&self, broker: BrokerId) -> bool {
