@@ -124,9 +124,10 @@ fn all_states(session: &mut Session) -> anyhow::Result<()> {
     session.write(&mut fenced, TOPIC, 2, 1)?;
     session.begin("fenced", 30_000)?;
 
+    // Its time runs when its coordinator knows of it.
     let mut late = session.begin("timed-out", 1000)?;
-    session.add(&late, TOPIC, 2)?;
     session.write(&mut late, TOPIC, 2, 1)?;
+    session.add(&late, TOPIC, 2)?;
     session.note_when(&describe("timed-out"), |out| out.contains("CompleteAbort"))?;
 
     session.note("kafka-transactions list")?;
@@ -146,7 +147,7 @@ fn prepared(session: &mut Session) -> anyhow::Result<()> {
     session.chapter("prepared");
     let mut writers = Vec::new();
     for (id, commit) in [("commits", true), ("aborts", false)] {
-        let mut writer = session.begin(id, 60_000)?;
+        let mut writer = session.begin(id, 600_000)?;
         session.add(&writer, SOLO, 0)?;
         session.write(&mut writer, SOLO, 0, 2)?;
         session.add(&writer, TOPIC, 0)?;
@@ -348,7 +349,7 @@ impl Session {
             (r"\b\d{13}\b", "MILLIS"),
             // How long transactions have taken: so far, and since their last record.
             (r"(MILLIS +\t)\d+", "${1}DURATION"),
-            (r"(MILLIS\t)6[0-9]\b", "${1}HOUR"),
+            (r"(MILLIS\t)[6-9][0-9]\b", "${1}HOUR"),
             (r"127\.0\.0\.1:\d+", "BROKER"),
             (r"(?m)^\[?\d{4}-\d\d-\d\d[T ].*(ERROR|WARN|INFO).*\n", ""),
             // Columns are as wide as the longest entry.
@@ -448,6 +449,8 @@ impl Session {
             "kafka-topics" => "org.apache.kafka.tools.TopicCommand",
             script => anyhow::bail!("no such script: {script}"),
         };
+        // A tool may ask any of them.
+        self.cluster.wait_until_brokers_agree()?;
         let impatient = self.impatient.path().display().to_string();
         let mut arguments = vec!["--bootstrap-server", &self.bootstrap];
         arguments.extend(words.map(|word| match word {

@@ -15,7 +15,7 @@ use session::Session;
 const TRANSCRIPT: &str = "cluster-tools.txt";
 
 /// What keeps chance out of the transcript, and what it shows.
-const PROPERTIES: [(&str, &str); 6] = [
+const PROPERTIES: [(&str, &str); 7] = [
     ("auto.leader.rebalance.enable", "false"),
     ("auto.create.topics.enable", "false"),
     ("log.segment.delete.delay.ms", "1000"),
@@ -26,6 +26,8 @@ const PROPERTIES: [(&str, &str); 6] = [
     // The only replica in sync keeps its broker from going in order.
     ("controlled.shutdown.retry.backoff.ms", "200"),
     ("num.replica.fetchers", "1"),
+    // A throttled move takes many fetches.
+    ("replica.fetch.max.bytes", "100000"),
 ];
 
 #[test]

@@ -103,6 +103,7 @@ pub(crate) fn rack_aware_fetches(s: &mut Session) -> anyhow::Result<()> {
          --throughput -1 --producer-props acks=all bootstrap.servers=B",
     )?
     .success()?;
+    s.cluster.wait_for_isr("racks", 0, &[1, 2, 3])?;
     for id in 2..=3 {
         s.file("rack.properties", &format!("client.rack=rack-{id}\n"))?;
         // It says so itself, if it is asked to say much.
@@ -171,7 +172,7 @@ pub(crate) fn stopped_brokers(s: &mut Session) -> anyhow::Result<()> {
     s.note(&format!("{elect} preferred --topic nosuch --partition 0"))?;
 
     // The last replica in sync goes without a word, the one that lags comes back.
-    s.cluster.broker(2).kill()?;
+    s.cluster.kill(2)?;
     s.cluster.wait_until_all_are_registered()?;
     s.cluster.broker(3).restart()?;
     s.cluster.wait_until_all_are_registered()?;

@@ -129,8 +129,9 @@ pub(crate) fn throttled(s: &mut Session) -> anyhow::Result<()> {
     let took = begin.elapsed().as_secs_f64();
     let expected = bytes / f64::from(RATE);
     eprintln!("{bytes} bytes moved in {took:.1} s, expected {expected:.1} s");
+    // A busy machine makes it longer, and nothing may make it shorter.
     anyhow::ensure!(
-        (expected * 0.5..expected * 1.5).contains(&took),
+        (expected * 0.5..expected * 2.0 + 60.0).contains(&took),
         "{bytes} bytes moved in {took:.1} s, expected {expected:.1} s"
     );
     s.note_when(&format!("{TOOL} --verify {heavy}"), |out| {
@@ -156,6 +157,7 @@ pub(crate) fn throttled(s: &mut Session) -> anyhow::Result<()> {
         s.note_when(&format!("kafka-configs {b} --describe {brokers}"), |out| {
             out.contains(&rate)
         })?;
+        applied(s, &format!("DYNAMIC_DEFAULT_BROKER_CONFIG:{rate}=1000"))?;
         s.note(&format!("{TOOL} --execute {heavy}"))?;
         std::thread::sleep(MEASURED);
         let moved = size_on(s, new) as f64;
@@ -167,6 +169,21 @@ pub(crate) fn throttled(s: &mut Session) -> anyhow::Result<()> {
         s.cluster.wait_for_isr("heavy", 0, &replicas)?;
         s.note(&format!("{alter} {topic} --delete-config {throttled}"))?;
         same_segments(s, "heavy-0", &replicas)?;
+    }
+    Ok(())
+}
+
+/// Waits until each broker has applied a setting.
+fn applied(s: &mut Session, setting: &str) -> anyhow::Result<()> {
+    for id in 1..=3 {
+        let describe = format!(
+            "kafka-configs --bootstrap-server B --describe --entity-type brokers \
+             --entity-name {id} --all"
+        );
+        wait::wait_for("a setting of each broker", DEADLINE, || {
+            let out = s.run(&describe).ok()?.out;
+            out.contains(setting).then_some(())
+        })?;
     }
     Ok(())
 }

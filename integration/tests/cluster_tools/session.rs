@@ -223,6 +223,8 @@ impl Session {
     }
 
     fn run_with(&mut self, input: &str, line: &str) -> anyhow::Result<Output> {
+        // A tool may ask any of them.
+        self.cluster.wait_until_brokers_agree()?;
         let words = words(line);
         let (script, arguments) = words.split_first().context("an empty line")?;
         let arguments: Vec<String> = arguments.iter().map(|word| self.meaning(word)).collect();
@@ -231,7 +233,11 @@ impl Session {
             Some(script) => self
                 .old
                 .run_with_input(old_class(script)?, input, &arguments),
-            None => self.today.run_with_input(class(script)?, input, &arguments),
+            None => {
+                let class = class(script)?;
+                let arguments = [&arguments, tools::patience(class)].concat();
+                self.today.run_with_input(class, input, &arguments)
+            }
         }
     }
 
