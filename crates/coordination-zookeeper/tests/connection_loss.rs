@@ -15,7 +15,10 @@ use ottla_coordination::{
 use ottla_coordination_zookeeper::{ZookeeperOptions, ZookeeperSession};
 use proxy::Proxy;
 
-const SESSION_TIMEOUT: Duration = Duration::from_secs(4);
+/// Longer than any machine stands still.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+/// For those who wait until a connection is given up, or a session.
+const SHORT_SESSION_TIMEOUT: Duration = Duration::from_secs(4);
 
 fn server() -> Option<String> {
     let server = std::env::var("OTTLA_TEST_ZOOKEEPER").ok();
@@ -26,18 +29,18 @@ fn server() -> Option<String> {
 }
 
 fn client(address: &str) -> Client {
-    client_with(address, 3)
+    client_with(address, 3, SESSION_TIMEOUT)
 }
 
 /// With many requests under way.
 fn eager_client(address: &str) -> Client {
-    client_with(address, 500)
+    client_with(address, 500, SESSION_TIMEOUT)
 }
 
-fn client_with(address: &str, max_in_flight_requests: usize) -> Client {
+fn client_with(address: &str, max_in_flight_requests: usize, session_timeout: Duration) -> Client {
     let options = ZookeeperOptions {
-        session_timeout: SESSION_TIMEOUT,
-        connection_timeout: Duration::from_secs(10),
+        session_timeout,
+        connection_timeout: Duration::from_secs(60),
         max_in_flight_requests,
         ..ZookeeperOptions::new(address)
     };
@@ -150,7 +153,8 @@ fn requests_whose_answers_were_lost_are_sent_again_in_order() {
 fn a_server_that_falls_silent_loses_no_request() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(&server);
-    let (far, near) = (client(proxy.address()), client(&server));
+    let far = client_with(proxy.address(), 3, 3 * SHORT_SESSION_TIMEOUT);
+    let near = client(&server);
     let path = fresh("silent");
     proxy.mute();
     let requests = vec![create(&path, CreateMode::Persistent)];
@@ -224,7 +228,8 @@ fn what_changed_during_the_break_fires_the_watches_before_any_answer() {
 fn a_break_longer_than_the_session_timeout_ends_the_session() {
     let Some(server) = server() else { return };
     let proxy = Proxy::start(&server);
-    let (far, near) = (client(proxy.address()), client(&server));
+    let far = client_with(proxy.address(), 3, SHORT_SESSION_TIMEOUT);
+    let near = client(&server);
     let path = fresh("ephemeral");
     assert!(far.call(create(&path, CreateMode::Ephemeral)).is_ok());
     assert!(near.call(exists(&path, true)).is_ok());

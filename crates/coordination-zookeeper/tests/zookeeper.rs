@@ -24,8 +24,8 @@ fn server() -> Option<(String, MutexGuard<'static, ()>)> {
 
 fn open(connect: &str, sink: EventSink) -> Result<ZookeeperSession, OpenError> {
     let options = ZookeeperOptions {
-        session_timeout: Duration::from_secs(10),
-        connection_timeout: Duration::from_secs(10),
+        session_timeout: Duration::from_secs(30),
+        connection_timeout: Duration::from_secs(60),
         ..ZookeeperOptions::new(connect)
     };
     ZookeeperSession::open(&options, sink)

@@ -73,7 +73,7 @@ pub struct Client {
 }
 
 /// How long an answer may take before the provider counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Client {
     /// Opens a session and waits until it is connected.

@@ -162,7 +162,7 @@ impl Node {
 
     /// Until this broker is the controller and knows of itself.
     async fn wait_for_controller(&self) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
         let known = self.metadata_cache.wait_until(deadline, |snapshot| {
             snapshot.controller == Some(BrokerId(0)) && snapshot.is_alive(BrokerId(0))
         });
@@ -355,7 +355,7 @@ async fn topics_are_made_because_somebody_asks_for_them() {
         results[&TopicName::from("t")],
         ErrorCode::LeaderNotAvailable
     );
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     let made = node.metadata_cache.wait_until(deadline, |snapshot| {
         snapshot
             .topic("__consumer_offsets")

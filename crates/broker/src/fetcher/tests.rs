@@ -42,7 +42,7 @@ use crate::replica_manager::ReplicaManager;
 const ID: TopicId = TopicId([7; 16]);
 const SESSION: i32 = 9;
 const LIST_OFFSETS: i16 = 2;
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A batch in the leader's log.
 #[derive(Clone)]

@@ -201,7 +201,7 @@ impl Node {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), waiting)
+        tokio::time::timeout(Duration::from_secs(60), waiting)
             .await
             .expect("it comes true");
     }
