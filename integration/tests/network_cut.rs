@@ -173,7 +173,9 @@ fn between_broker_and_ensemble(site: &Site, load: &Load, zombie: u32) {
     // With its acknowledgement both replicas have turned to the new leader.
     site.produce("probe", leader, "kept 1");
     // The old one takes itself for the leader, but nobody follows it.
-    let refused = direct
+    // On a connection of its own, where nothing waits behind it.
+    let waiting = site.direct(zombie);
+    let refused = waiting
         .begin_produce("probe", "never acknowledged", -1)
         .expect("a request");
     site.produce("probe", leader, "kept 2");
@@ -193,7 +195,7 @@ fn between_broker_and_ensemble(site: &Site, load: &Load, zombie: u32) {
         "the broker was back {:?} after the repair",
         healed.elapsed()
     );
-    let answer = direct.wait(refused).expect("an answer");
+    let answer = waiting.wait(refused).expect("an answer");
     let code = ottla_integration::direct::produce_error(&answer).expect("a code");
     assert_ne!(code, 0, "a broker without followers must not acknowledge");
     eprintln!("acks=all at the zombie: {:?}", ErrorCode::from_code(code));
