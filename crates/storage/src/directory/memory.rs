@@ -236,18 +236,8 @@ impl Directory for MemoryDirectory {
         Ok(children
             .filter_map(|(name, node)| {
                 let name = name.file_name()?.to_str()?.to_owned();
-                Some(match node {
-                    Node::Directory => DirectoryEntry {
-                        name,
-                        is_directory: true,
-                        length: 0,
-                    },
-                    Node::File(inode) => DirectoryEntry {
-                        name,
-                        is_directory: false,
-                        length: inode.content.lock().length() as u64,
-                    },
-                })
+                let is_directory = matches!(node, Node::Directory);
+                Some(DirectoryEntry { name, is_directory })
             })
             .collect())
     }

@@ -29,8 +29,6 @@ pub struct DirectoryEntry {
     pub name: String,
     /// Whether it is a directory.
     pub is_directory: bool,
-    /// Length of a file in bytes, 0 for a directory.
-    pub length: u64,
 }
 
 /// How [`Directory::open`] treats what is there.

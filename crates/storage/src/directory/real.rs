@@ -46,13 +46,9 @@ impl Directory for RealDirectory {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            // Follows symbolic links, as Java's File.isDirectory; a vanished file is not an error.
-            match fs::metadata(entry.path()) {
-                Ok(metadata) => entries.push(DirectoryEntry {
-                    name,
-                    is_directory: metadata.is_dir(),
-                    length: if metadata.is_dir() { 0 } else { metadata.len() },
-                }),
+            match is_directory(&entry) {
+                Ok(is_directory) => entries.push(DirectoryEntry { name, is_directory }),
+                // It vanished meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -125,6 +121,16 @@ impl Directory for RealDirectory {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Follows symbolic links, as Java's `File.isDirectory`. Most file systems tell the type with the
+/// name, so that it costs no call.
+fn is_directory(entry: &fs::DirEntry) -> io::Result<bool> {
+    let file_type = entry.file_type()?;
+    if file_type.is_symlink() {
+        return Ok(fs::metadata(entry.path())?.is_dir());
+    }
+    Ok(file_type.is_dir())
 }
 
 /// Closing the descriptor releases the lock; so would closing any other descriptor of that file in

@@ -70,8 +70,12 @@ impl Log {
         };
         let topic_id = check_topic_id(&open)?;
         let directory = &open.directory;
-        finish_swaps(directory).map_err(io)?;
-        let files = inventory(directory).map_err(io)?;
+        // Listed once as a rule: with many partitions this is much of a start.
+        let mut names = file_names(directory).map_err(io)?;
+        if finish_swaps(directory, &names).map_err(io)? {
+            names = file_names(directory).map_err(io)?;
+        }
+        let files = inventory(directory, names).map_err(io)?;
         let epoch_path = directory.file(LEADER_EPOCH_CHECKPOINT);
         create_if_absent(directory.directory(), &epoch_path).map_err(io)?;
         let epochs = read_leader_epochs(directory.directory(), &epoch_path).map_err(io)?;
@@ -245,52 +249,61 @@ fn check_topic_id(open: &OpenLog) -> Result<Option<(TopicId, bool)>, LoadError> 
 }
 
 /// Finishes or undoes what the cleaner was doing when the process ended, and removes files that
-/// wait for removal. Repeatable: a crash in the middle changes nothing of the outcome.
-fn finish_swaps(directory: &PartitionDirectory) -> io::Result<()> {
+/// wait for removal; whether there was any of it. Repeatable: a crash in the middle changes nothing
+/// of the outcome.
+fn finish_swaps(directory: &PartitionDirectory, names: &[String]) -> io::Result<bool> {
     let files = directory.directory();
-    let names = |suffix: &str| -> io::Result<Vec<String>> {
-        let entries = files.list(&directory.path())?;
-        let names = entries.into_iter().filter(|entry| !entry.is_directory);
-        Ok(names
-            .map(|entry| entry.name)
-            .filter(|name| name.ends_with(suffix))
-            .collect())
+    let with = |suffix: &str| -> Vec<&String> {
+        names.iter().filter(|name| name.ends_with(suffix)).collect()
     };
     let remove = |name: &String| remove_if_exists(files, &directory.file(name)).map(drop);
-    names(DELETED_SUFFIX)?.iter().try_for_each(remove)?;
-
-    let cleaned = names(CLEANED_SUFFIX)?;
-    let uncommitted_from = cleaned.iter().filter_map(|name| offset_of_name(name)).min();
-    for swap in names(SWAP_SUFFIX)? {
-        if uncommitted_from.is_some_and(|from| offset_of_name(&swap).is_some_and(|at| at >= from)) {
-            remove(&swap)?;
-        }
+    let (deleted, cleaned, swaps) = (
+        with(DELETED_SUFFIX),
+        with(CLEANED_SUFFIX),
+        with(SWAP_SUFFIX),
+    );
+    if deleted.is_empty() && cleaned.is_empty() && swaps.is_empty() {
+        return Ok(false);
     }
-    cleaned.iter().try_for_each(remove)?;
+    deleted.into_iter().try_for_each(remove)?;
 
-    let swaps = names(SWAP_SUFFIX)?;
+    let uncommitted_from = cleaned.iter().filter_map(|name| offset_of_name(name)).min();
+    let (uncommitted, swaps): (Vec<&String>, Vec<&String>) = swaps.into_iter().partition(|swap| {
+        uncommitted_from.is_some_and(|from| offset_of_name(swap).is_some_and(|at| at >= from))
+    });
+    uncommitted.into_iter().try_for_each(remove)?;
+    cleaned.into_iter().try_for_each(remove)?;
+
     if swaps.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     if let Some((from, to)) = replaced_range(directory, &swaps)? {
-        for name in names("")? {
-            let is_replaced = offset_of_name(&name).is_some_and(|at| from <= at && at < to);
+        for name in names {
+            let is_replaced = offset_of_name(name).is_some_and(|at| from <= at && at < to);
             if is_replaced && !name.ends_with(SWAP_SUFFIX) {
-                remove(&name)?;
+                remove(name)?;
             }
         }
     }
     for swap in swaps {
         let name = &swap[..swap.len() - SWAP_SUFFIX.len()];
-        files.rename(&directory.file(&swap), &directory.file(name))?;
+        files.rename(&directory.file(swap), &directory.file(name))?;
     }
-    directory.sync()
+    directory.sync()?;
+    Ok(true)
+}
+
+/// The names of the directory's files.
+fn file_names(directory: &PartitionDirectory) -> io::Result<Vec<String>> {
+    let entries = directory.directory().list(&directory.path())?;
+    let files = entries.into_iter().filter(|entry| !entry.is_directory);
+    Ok(files.map(|entry| entry.name).collect())
 }
 
 /// The offsets that the swapped-in segments cover.
 fn replaced_range(
     directory: &PartitionDirectory,
-    swaps: &[String],
+    swaps: &[&String],
 ) -> io::Result<Option<(Offset, Offset)>> {
     let mut range: Option<(Offset, Offset)> = None;
     for swap in swaps {
@@ -317,16 +330,19 @@ struct Inventory {
     snapshots: BTreeSet<Offset>,
 }
 
-/// What the directory holds. Indexes without a segment are removed.
-fn inventory(directory: &Arc<PartitionDirectory>) -> io::Result<Inventory> {
+/// What files of these names are. Indexes without a segment are removed.
+fn inventory(directory: &Arc<PartitionDirectory>, names: Vec<String>) -> io::Result<Inventory> {
     let mut logs = Vec::new();
     let mut indexes = Vec::new();
     let mut snapshots = BTreeSet::new();
-    for entry in directory.directory().list(&directory.path())? {
-        match FileKind::parse(&entry.name) {
-            Some((FileKind::Log, base)) => logs.push((base, entry.length)),
+    for name in names {
+        match FileKind::parse(&name) {
+            Some((FileKind::Log, base)) => {
+                let length = directory.directory().length(&directory.file(&name))?;
+                logs.push((base, length));
+            }
             Some((FileKind::Snapshot, offset)) => drop(snapshots.insert(offset)),
-            Some((kind, base)) => indexes.push((kind, base, entry.name)),
+            Some((kind, base)) => indexes.push((kind, base, name)),
             None => {}
         }
     }
