@@ -808,8 +808,9 @@ impl Simulation {
             return Some("a producer waits".to_owned());
         }
         for (broker, machine) in &self.machines {
+            let leads = |tp: &TopicPartition| self.leader(tp) == Some(broker.0);
             if let Some(process) = &machine.process
-                && !process.transactions_are_idle()
+                && !process.transactions_are_idle(leads)
             {
                 return Some(format!("a transaction lasts on {broker}"));
             }

@@ -148,9 +148,10 @@ impl Transactions {
             .min()
     }
 
-    /// Whether every shard here that leads has nothing left to finish.
-    pub(super) fn is_idle(&self) -> bool {
-        self.shards.values().all(|shard| {
+    /// Whether every shard of these partitions has nothing left to finish.
+    fn is_idle(&self, leads: impl Fn(i32) -> bool) -> bool {
+        let mut shards = self.shards.iter().filter(|(id, _)| leads(**id));
+        shards.all(|(_, shard)| {
             let gauges = shard.gauges();
             shard.status() != Status::Loading && gauges.ongoing == 0 && gauges.prepared == 0
         })
@@ -165,9 +166,12 @@ impl Transactions {
 
 // The coordinator.
 impl Process {
-    /// Whether no transaction waits for anything.
-    pub(crate) fn transactions_are_idle(&self) -> bool {
-        self.transactions.is_idle()
+    /// Whether no transaction of the partitions that this broker really leads waits for anything.
+    /// It may take itself for the leader of others: as in Kafka nobody tells it if it is reassigned
+    /// away while the controller counts it as dead. There it can write nothing.
+    pub(crate) fn transactions_are_idle(&self, leads: impl Fn(&TopicPartition) -> bool) -> bool {
+        let leads = |id| leads(&TopicPartition::new(TRANSACTION_STATE_TOPIC, id));
+        self.transactions.is_idle(leads)
     }
 
     pub(super) fn on_transaction_request(&mut self, call: CallId, request: Request) {
