@@ -21,6 +21,13 @@ use crate::service::{Completed, ConnectionInfo, Outcome, RequestContext, Service
 /// How often a quiet connection looks at its own age and gives memory back.
 const TICK: Duration = Duration::from_secs(10);
 
+/// How long a connection whose requests come without a pause is served before others get their turn.
+/// What a request wakes, such as a fetch that waits for the records of a produce, runs on the same
+/// thread and not before that.
+const TURN: Duration = Duration::from_micros(250);
+/// Between two requests: longer than this, and the connection has waited, others had their turn.
+const PAUSE: Duration = Duration::from_micros(20);
+
 /// Requests that only wait: when the client goes away or the broker stops while one is in work, its
 /// handler is dropped. All others run to their end, for they may be half done.
 const WAITING_APIS: [i16; 3] = [keys::FETCH, keys::JOIN_GROUP, keys::SYNC_GROUP];
@@ -52,6 +59,36 @@ enum End {
     Panic,
     #[error("{0}")]
     Send(std::io::Error),
+}
+
+/// When a request was worked on, without the time before it that it waited for others.
+struct Worked {
+    from: Instant,
+    until: Instant,
+}
+
+/// The requests that were served without a pause.
+struct Turn {
+    began: Instant,
+    until: Instant,
+}
+
+impl Turn {
+    fn beginning(now: Instant) -> Self {
+        Turn {
+            began: now,
+            until: now,
+        }
+    }
+
+    /// Counts a request in; whether it is time to let others run.
+    fn is_over_after(&mut self, worked: &Worked) -> bool {
+        if worked.from.saturating_duration_since(self.until) > PAUSE {
+            self.began = worked.from;
+        }
+        self.until = worked.until;
+        self.until.saturating_duration_since(self.began) >= TURN
+    }
 }
 
 /// What one connection works with.
@@ -96,6 +133,7 @@ impl<S: Service> Connection<S> {
         let mut closing = pin!(handle.closing());
         let mut tick = pin!(sleep_until(Instant::now() + self.tick()));
         let mut frames = FrameBuffer::default();
+        let mut turn = Turn::beginning(Instant::now());
         loop {
             let frame = match self
                 .next_frame(&mut frames, closing.as_mut(), tick.as_mut())
@@ -107,8 +145,13 @@ impl<S: Service> Connection<S> {
             let result = self
                 .handle_frame(frame, &mut frames, closing.as_mut())
                 .await;
-            if let Err(end) = result {
-                return end;
+            match result {
+                Ok(worked) if turn.is_over_after(&worked) => {
+                    tokio::task::yield_now().await;
+                    turn = Turn::beginning(Instant::now());
+                }
+                Ok(_) => {}
+                Err(end) => return end,
             }
         }
     }
@@ -155,7 +198,7 @@ impl<S: Service> Connection<S> {
         mut frame: Bytes,
         frames: &mut FrameBuffer,
         mut closing: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<(), End> {
+    ) -> Result<Worked, End> {
         let frame_size = frame.len();
         let header = RequestHeader::decode(&mut frame)?;
         self.check_served(&header)?;
@@ -193,6 +236,14 @@ impl<S: Service> Connection<S> {
             call.await
         };
         completed.waited = (answered - started).saturating_sub(completed.busy);
+        let mut worked = Worked {
+            from: if completed.waited > PAUSE {
+                answered
+            } else {
+                started
+            },
+            until: answered,
+        };
         match outcome.map_err(|_| End::Panic)? {
             Outcome::Respond(response) => {
                 completed.mark = response.mark;
@@ -211,13 +262,15 @@ impl<S: Service> Connection<S> {
                     let sent_at = Instant::now();
                     completed.sending = sent_at - answered;
                     self.touch_at(sent_at);
+                    worked.until = sent_at;
                 }
                 self.service.completed(&completed);
-                mute(response.throttle, closing).await
+                mute(response.throttle, closing).await?;
+                Ok(worked)
             }
             Outcome::NoResponse => {
                 self.service.completed(&completed);
-                Ok(())
+                Ok(worked)
             }
             Outcome::Close => {
                 self.service.completed(&completed);
@@ -307,5 +360,31 @@ async fn mute(throttle: Duration, closing: Pin<&mut impl Future<Output = ()>>) -
     tokio::select! {
         () = tokio::time::sleep(throttle) => Ok(()),
         () = closing => Err(End::Asked),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_is_over_when_requests_come_without_a_pause() {
+        let start = Instant::now();
+        let at = |micros| start + Duration::from_micros(micros);
+        let worked = |from, until| Worked {
+            from: at(from),
+            until: at(until),
+        };
+        let mut turn = Turn::beginning(start);
+        for request in 0..4 {
+            assert!(!turn.is_over_after(&worked(request * 60, request * 60 + 50)));
+        }
+        assert!(turn.is_over_after(&worked(240, 290)));
+
+        let mut turn = Turn::beginning(start);
+        for request in 0..10 {
+            assert!(!turn.is_over_after(&worked(request * 100, request * 100 + 50)));
+        }
+        assert!(turn.is_over_after(&worked(1000, 1300)));
     }
 }

@@ -569,3 +569,54 @@ async fn requests_are_told_when_they_are_done_with_how_long_they_took() {
     }
     panic!("{:?}", service.completed.lock());
 }
+
+#[tokio::test]
+async fn a_request_without_a_pause_after_it_does_not_hold_up_what_it_wakes() {
+    #[derive(Default)]
+    struct Waking {
+        waiting: AtomicUsize,
+        worked: AtomicUsize,
+        /// How many had worked when the waiting one went on.
+        worked_before: AtomicUsize,
+        wake: Notify,
+    }
+    impl Service for Waking {
+        async fn call(&self, context: RequestContext, _: Bytes) -> Outcome {
+            if context.header.api_key == keys::FETCH {
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+                self.wake.notified().await;
+                let worked = self.worked.load(Ordering::SeqCst);
+                self.worked_before.store(worked, Ordering::SeqCst);
+            } else {
+                std::thread::sleep(Duration::from_millis(1));
+                self.worked.fetch_add(1, Ordering::SeqCst);
+                self.wake.notify_one();
+            }
+            let mut out = BytesMut::new();
+            context.header.encode_response_header(&mut out);
+            Outcome::Respond(Response {
+                parts: vec![Part::Bytes(out.freeze())],
+                ..Response::default()
+            })
+        }
+    }
+    let config = config();
+    let listener = ListenerConfig::plaintext("PLAINTEXT", "127.0.0.1", 0);
+    let listener = BoundListener::bind(listener, &config).unwrap();
+    let address = listener.local_address();
+    let service = Arc::new(Waking::default());
+    let _server = Server::start(vec![listener], config, Arc::clone(&service));
+    let mut waiting = TcpStream::connect(address).await.unwrap();
+    let mut working = TcpStream::connect(address).await.unwrap();
+    let fetch = request(keys::FETCH, 0, 1, b"");
+    waiting.write_all(&fetch).await.unwrap();
+    while service.waiting.load(Ordering::SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let requests: Vec<u8> = (0..50)
+        .flat_map(|id| request(METADATA, 0, id, b"").to_vec())
+        .collect();
+    working.write_all(&requests).await.unwrap();
+    assert!(read_frame(&mut waiting).await.is_some());
+    assert!(service.worked_before.load(Ordering::SeqCst) < 5);
+}
