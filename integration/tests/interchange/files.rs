@@ -38,8 +38,8 @@ impl Checker {
     }
 
     /// Checks all files of a directory that no broker uses; tells how many there were. After a kill
-    /// what is half done is the next start's: files of the cleaner, and the indexes of active
-    /// segments, which end in zeros.
+    /// what is half done is the next start's: files of the cleaner, indexes of segments that it took
+    /// away, and the indexes of active segments, which end in zeros.
     pub(crate) fn check(&self, directory: &Path, is_clean: bool) -> anyhow::Result<usize> {
         let segments = files(directory, ".log")?;
         let indexes = files(directory, "index")?;
@@ -54,6 +54,8 @@ impl Checker {
             };
             let active: Vec<_> = segments.iter().enumerate().filter_map(is_last).collect();
             indexes.retain(|path| !active.contains(&path.with_extension("")));
+            // A segment that the cleaner was about to take away has its files go one by one.
+            indexes.retain(|path| path.with_extension("log").exists());
         }
         let mut snapshots = files(directory, ".snapshot")?;
         snapshots.extend(files(directory, ".txnindex")?);
