@@ -48,6 +48,10 @@ impl Disk {
         files.create_directory(root).map_err(failed)?;
         files.sync_directory(root).map_err(failed)?;
         let is_clean = remove_if_exists(&*files, &root.join(CLEAN_SHUTDOWN)).map_err(failed)?;
+        if is_clean {
+            // Or it comes back when the power fails, and nothing is recovered.
+            files.sync_directory(root).map_err(failed)?;
+        }
         let read = |name| read_partition_offsets(&*files, &root.join(name)).map_err(failed);
         let mut disk = Self {
             high_watermarks: read(HIGH_WATERMARK_CHECKPOINT)?,
