@@ -202,9 +202,9 @@ serve! { broker, context, charge;
         handlers::alter_user_scram_credentials::handle(broker, request).await;
     SaslHandshakeRequest, request => handlers::fixed::sasl_handshake();
     SaslAuthenticateRequest, request => handlers::fixed::sasl_authenticate();
-    DescribeAclsRequest, request => handlers::fixed::describe_acls();
-    CreateAclsRequest, request => handlers::fixed::create_acls(&request);
-    DeleteAclsRequest, request => handlers::fixed::delete_acls(&request);
+    DescribeAclsRequest, request => handlers::fixed::describe_acls(&request)?;
+    CreateAclsRequest, request => handlers::fixed::create_acls(&request)?;
+    DeleteAclsRequest, request => handlers::fixed::delete_acls(&request)?;
     CreateDelegationTokenRequest, request =>
         handlers::fixed::create_delegation_token(context, &request);
     RenewDelegationTokenRequest, request => handlers::fixed::renew_delegation_token();

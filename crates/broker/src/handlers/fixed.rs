@@ -8,13 +8,15 @@ use kafka_protocol::messages::update_features_response::UpdatableFeatureResult;
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerGroupHeartbeatResponse,
     CreateAclsRequest, CreateAclsResponse, CreateDelegationTokenRequest,
-    CreateDelegationTokenResponse, DeleteAclsRequest, DeleteAclsResponse, DescribeAclsResponse,
-    DescribeDelegationTokenResponse, ExpireDelegationTokenResponse, RenewDelegationTokenResponse,
-    SaslAuthenticateResponse, SaslHandshakeResponse, UpdateFeaturesRequest, UpdateFeaturesResponse,
+    CreateDelegationTokenResponse, DeleteAclsRequest, DeleteAclsResponse, DescribeAclsRequest,
+    DescribeAclsResponse, DescribeDelegationTokenResponse, ExpireDelegationTokenResponse,
+    RenewDelegationTokenResponse, SaslAuthenticateResponse, SaslHandshakeResponse,
+    UpdateFeaturesRequest, UpdateFeaturesResponse,
 };
 use kafka_protocol::protocol::StrBytes;
 use ottla_model::ErrorCode;
 use ottla_network::RequestContext;
+use ottla_protocol::DecodeError;
 
 use super::{authorized_operations, wire};
 use crate::broker::Broker;
@@ -37,32 +39,87 @@ pub(crate) fn sasl_authenticate() -> SaslAuthenticateResponse {
 }
 
 /// DescribeAcls (29) without an authorizer.
-pub(crate) fn describe_acls() -> DescribeAclsResponse {
-    DescribeAclsResponse::default()
+///
+/// # Errors
+/// The filter has an UNKNOWN element: Kafka's request cannot be made with one, which closes the
+/// connection.
+pub(crate) fn describe_acls(
+    request: &DescribeAclsRequest,
+) -> Result<DescribeAclsResponse, DecodeError> {
+    all_known(
+        "DescribeAclsRequest contains UNKNOWN elements",
+        &[[
+            request.resource_type_filter,
+            request.pattern_type_filter,
+            request.operation,
+            request.permission_type,
+        ]],
+    )?;
+    Ok(DescribeAclsResponse::default()
         .with_error_code(ErrorCode::SecurityDisabled.code())
         .with_error_message(Some(StrBytes::from_static_str(
             "No Authorizer is configured on the broker",
-        )))
+        ))))
 }
 
 /// CreateAcls (30) without an authorizer: every item fails.
-pub(crate) fn create_acls(request: &CreateAclsRequest) -> CreateAclsResponse {
+///
+/// # Errors
+/// As [`describe_acls`].
+pub(crate) fn create_acls(request: &CreateAclsRequest) -> Result<CreateAclsResponse, DecodeError> {
+    let creations = request.creations.iter().map(|creation| {
+        [
+            creation.resource_type,
+            creation.resource_pattern_type,
+            creation.operation,
+            creation.permission_type,
+        ]
+    });
+    all_known(
+        "CreatableAcls contain unknown elements",
+        &creations.collect::<Vec<_>>(),
+    )?;
     let result = AclCreationResult::default()
         .with_error_code(ErrorCode::SecurityDisabled.code())
         .with_error_message(Some(StrBytes::from_static_str(
             "No Authorizer is configured.",
         )));
-    CreateAclsResponse::default().with_results(vec![result; request.creations.len()])
+    Ok(CreateAclsResponse::default().with_results(vec![result; request.creations.len()]))
 }
 
 /// DeleteAcls (31) without an authorizer: every filter fails.
-pub(crate) fn delete_acls(request: &DeleteAclsRequest) -> DeleteAclsResponse {
+///
+/// # Errors
+/// As [`describe_acls`].
+pub(crate) fn delete_acls(request: &DeleteAclsRequest) -> Result<DeleteAclsResponse, DecodeError> {
+    let filters = request.filters.iter().map(|filter| {
+        [
+            filter.resource_type_filter,
+            filter.pattern_type_filter,
+            filter.operation,
+            filter.permission_type,
+        ]
+    });
+    all_known(
+        "Filters contain UNKNOWN elements",
+        &filters.collect::<Vec<_>>(),
+    )?;
     let result = DeleteAclsFilterResult::default()
         .with_error_code(ErrorCode::SecurityDisabled.code())
         .with_error_message(Some(StrBytes::from_static_str(
             "No Authorizer is configured.",
         )));
-    DeleteAclsResponse::default().with_filter_results(vec![result; request.filters.len()])
+    Ok(DeleteAclsResponse::default().with_filter_results(vec![result; request.filters.len()]))
+}
+
+/// The number of UNKNOWN among resource types, pattern types, operations and permission types.
+const UNKNOWN: i8 = 0;
+
+fn all_known(error: &str, elements: &[[i8; 4]]) -> Result<(), DecodeError> {
+    if elements.as_flattened().contains(&UNKNOWN) {
+        return Err(DecodeError::Message(format!("{error}: {elements:?}")));
+    }
+    Ok(())
 }
 
 /// CreateDelegationToken (38) on a connection that is not authenticated.
@@ -156,4 +213,61 @@ pub(crate) fn update_features(
             )))
     });
     UpdateFeaturesResponse::default().with_results(results.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::messages::create_acls_request::AclCreation;
+    use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
+
+    use super::*;
+
+    const ANY: i8 = 1;
+
+    #[test]
+    fn acl_requests_with_unknown_elements_are_not_requests() {
+        let known = DescribeAclsRequest::default()
+            .with_resource_type_filter(ANY)
+            .with_pattern_type_filter(ANY)
+            .with_operation(ANY)
+            .with_permission_type(ANY);
+        let answer = describe_acls(&known).unwrap();
+        assert_eq!(answer.error_code, ErrorCode::SecurityDisabled.code());
+        for request in [
+            known.clone().with_resource_type_filter(UNKNOWN),
+            known.clone().with_pattern_type_filter(UNKNOWN),
+            known.clone().with_operation(UNKNOWN),
+            known.clone().with_permission_type(UNKNOWN),
+        ] {
+            assert!(describe_acls(&request).is_err(), "{request:?}");
+        }
+        // A number that no element has is not UNKNOWN's.
+        assert!(describe_acls(&known.with_operation(99)).is_ok());
+
+        let creation = AclCreation::default()
+            .with_resource_type(2)
+            .with_resource_pattern_type(3)
+            .with_operation(3)
+            .with_permission_type(3);
+        let of = |creations| CreateAclsRequest::default().with_creations(creations);
+        assert_eq!(
+            create_acls(&of(vec![creation.clone(); 2]))
+                .unwrap()
+                .results
+                .len(),
+            2
+        );
+        let unknown = creation.clone().with_permission_type(UNKNOWN);
+        assert!(create_acls(&of(vec![creation, unknown])).is_err());
+
+        let filter = DeleteAclsFilter::default()
+            .with_resource_type_filter(ANY)
+            .with_pattern_type_filter(ANY)
+            .with_operation(ANY)
+            .with_permission_type(ANY);
+        let of = |filters| DeleteAclsRequest::default().with_filters(filters);
+        assert!(delete_acls(&of(vec![filter.clone()])).is_ok());
+        let unknown = filter.clone().with_operation(UNKNOWN);
+        assert!(delete_acls(&of(vec![filter, unknown])).is_err());
+    }
 }
