@@ -36,6 +36,33 @@ pub struct CommittedOffset {
 struct TransactionalOffset {
     batch_offset: Option<Offset>,
     value: OffsetAndMetadata,
+    /// What was acknowledged in the same transaction before: it counts if this one's append fails,
+    /// as a request's does that its client gave up and has sent again. Kafka forgets it, although it
+    /// is in the log, until the coordinator loads again.
+    acknowledged: Option<CommittedOffset>,
+}
+
+impl TransactionalOffset {
+    /// The newest that was acknowledged.
+    fn into_acknowledged(self) -> Option<CommittedOffset> {
+        match self.batch_offset {
+            Some(batch_offset) => Some(CommittedOffset {
+                batch_offset,
+                value: self.value,
+            }),
+            None => self.acknowledged,
+        }
+    }
+}
+
+impl From<CommittedOffset> for TransactionalOffset {
+    fn from(offset: CommittedOffset) -> Self {
+        Self {
+            batch_offset: Some(offset.batch_offset),
+            value: offset.value,
+            acknowledged: None,
+        }
+    }
 }
 
 /// All offsets of one group.
@@ -128,11 +155,14 @@ impl GroupOffsets {
         partition: TopicPartition,
         value: OffsetAndMetadata,
     ) {
-        self.transactional.entry(producer_id).or_default().insert(
+        let offsets = self.transactional.entry(producer_id).or_default();
+        let before = offsets.remove(&partition);
+        offsets.insert(
             partition,
             TransactionalOffset {
                 batch_offset: None,
                 value,
+                acknowledged: before.and_then(TransactionalOffset::into_acknowledged),
             },
         );
     }
@@ -160,7 +190,10 @@ impl GroupOffsets {
         partition: &TopicPartition,
     ) {
         if let Some(offsets) = self.transactional.get_mut(&producer_id) {
-            offsets.remove(partition);
+            let failed = offsets.remove(partition);
+            if let Some(before) = failed.and_then(TransactionalOffset::into_acknowledged) {
+                offsets.insert(partition.clone(), before.into());
+            }
             if offsets.is_empty() {
                 self.transactional.remove(&producer_id);
             }
@@ -174,17 +207,8 @@ impl GroupOffsets {
         partition: TopicPartition,
         offset: CommittedOffset,
     ) {
-        let CommittedOffset {
-            batch_offset,
-            value,
-        } = offset;
-        self.transactional.entry(producer_id).or_default().insert(
-            partition,
-            TransactionalOffset {
-                batch_offset: Some(batch_offset),
-                value,
-            },
-        );
+        let offsets = self.transactional.entry(producer_id).or_default();
+        offsets.insert(partition, offset.into());
     }
 
     /// A producer's marker is in the log. Commits whose own append is not acknowledged yet are
@@ -198,22 +222,9 @@ impl GroupOffsets {
             return;
         };
         if outcome == TransactionOutcome::Commit {
-            for (
-                partition,
-                TransactionalOffset {
-                    batch_offset,
-                    value,
-                },
-            ) in offsets
-            {
-                if let Some(batch_offset) = batch_offset {
-                    self.put_newer(
-                        partition,
-                        CommittedOffset {
-                            batch_offset,
-                            value,
-                        },
-                    );
+            for (partition, offset) in offsets {
+                if let Some(acknowledged) = offset.into_acknowledged() {
+                    self.put_newer(partition, acknowledged);
                 }
             }
         }
@@ -296,6 +307,26 @@ mod tests {
         offsets.commit_failed(&partition, &value(1));
         offsets.transactional_failed(PRODUCER, &partition);
         assert!(offsets.is_empty());
+    }
+
+    #[test]
+    fn an_acknowledged_transactional_commit_outlives_a_later_one_that_fails() {
+        let partition = TopicPartition::new("t", 0);
+        for fails in [true, false] {
+            let mut offsets = GroupOffsets::default();
+            offsets.prepare_transactional(PRODUCER, partition.clone(), value(7));
+            offsets.transactional_appended(PRODUCER, &partition, &value(7), 10);
+            // The same request again, late, and one more.
+            offsets.prepare_transactional(PRODUCER, partition.clone(), value(7));
+            offsets.prepare_transactional(PRODUCER, partition.clone(), value(8));
+            if fails {
+                offsets.transactional_failed(PRODUCER, &partition);
+                assert!(offsets.is_unstable(&partition));
+            }
+            offsets.complete_transaction(PRODUCER, TransactionOutcome::Commit);
+            assert_eq!(offsets.get(&partition), Some(&value(7)), "{fails}");
+            assert!(!offsets.is_unstable(&partition));
+        }
     }
 
     #[test]
