@@ -75,16 +75,17 @@ impl RemoteReplica {
 
     /// Starts a new leader epoch of ours. Members of the ISR get the benefit of the doubt, so that
     /// an election does not shrink the ISR; others do not, so that they hold nothing back.
-    /// A re-elected leader keeps what it knows of their logs; a new one forgets it.
+    /// A leader that is elected anew, with nobody between, keeps what it knows of their logs; any
+    /// other forgets it.
     pub fn reset(
         &mut self,
         now: Instant,
         leader_log_end_offset: Offset,
-        is_new_leader: bool,
+        forgets: bool,
         in_sync: bool,
     ) {
         let since = in_sync.then_some(now);
-        if is_new_leader {
+        if forgets {
             *self = Self {
                 last_caught_up_time: since,
                 ..Self::unknown(self.id)

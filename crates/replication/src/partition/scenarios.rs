@@ -220,6 +220,28 @@ fn an_expansion_binds_at_once_and_a_shrink_frees_only_when_agreed() {
 }
 
 #[test]
+fn a_leader_that_missed_anothers_epoch_forgets_what_followers_had() {
+    for (leader_epoch, expected) in [(2, Some(10)), (3, None)] {
+        let (mut partition, log) = leader(&[1, 2], 10);
+        let around = all_alive(5, 1);
+        let fetched = fetch(4, 5, 10);
+        let update = partition.record_follower_fetch(BrokerId(2), &fetched, &log, &around);
+        assert_eq!(update.high_watermark, Some(4));
+        // Its end was 10 once; then another leader, in epoch 2, may have made it shorter.
+        let fetched = fetch(10, 6, 10);
+        partition.record_follower_fetch(BrokerId(2), &fetched, &log, &around);
+        let now = Instant::from_millis(7);
+        partition.make_leader(&command(1, leader_epoch, 2, &[1, 2], &[1, 2]), 10, now);
+        let next = partition.next_high_watermark(&log, &all_alive(8, 1));
+        assert_eq!(next, expected, "epoch {leader_epoch}");
+        assert!(partition.propose_shrink(10, now).is_none());
+        partition.record_follower_fetch(BrokerId(2), &fetch(10, 9, 10), &log, &around);
+        let next = partition.next_high_watermark(&log, &all_alive(9, 1));
+        assert_eq!(next, Some(10), "epoch {leader_epoch}");
+    }
+}
+
+#[test]
 fn answers_of_the_controller() {
     let proposed = || {
         let mut partition = unled();

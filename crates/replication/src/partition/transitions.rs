@@ -64,9 +64,13 @@ impl Partition {
         };
         let epoch_start = is_new_leader_epoch.then_some((state.leader_epoch, log_end_offset));
         if is_new_leader_epoch {
+            // A leader that was told of another one while that was not alive still takes itself for
+            // the leader. Followers may have cut their logs for the other: what is known of these
+            // is void, or the high watermark would pass what they have. Kafka keeps it.
+            let led_before = self.is_leader() && follows(self.leader_epoch, state.leader_epoch);
             for replica in &mut self.remote {
                 let in_sync = state.isr.contains(&replica.id);
-                replica.reset(now, log_end_offset, is_new_leader, in_sync);
+                replica.reset(now, log_end_offset, !led_before, in_sync);
             }
             self.leader_epoch = state.leader_epoch;
             self.leader_epoch_start_offset = Some(log_end_offset);
@@ -123,6 +127,11 @@ impl Partition {
         }
         self.remote = remote;
     }
+}
+
+/// Whether nobody can have led between two epochs.
+fn follows(before: LeaderEpoch, now: LeaderEpoch) -> bool {
+    before.0.checked_add(1) == Some(now.0)
 }
 
 fn find_or_unknown(known: &[RemoteReplica], id: BrokerId) -> RemoteReplica {
